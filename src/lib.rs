@@ -1,0 +1,5 @@
+//! smalti
+pub mod error;
+pub mod geometry;
+pub mod raster;
+pub mod sample;
