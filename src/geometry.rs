@@ -200,13 +200,18 @@ impl GeoTransform {
 
     /// Continuous pixel position `[col, row]` of a world position.
     pub fn invert(&self, x: f64, y: f64) -> [f64; 2] {
-        let [x0, dx, rx, y0, ry, dy] = self.0;
-        let (x, y) = (x - x0, y - y0);
+        let [x0, _, _, y0, _, _] = self.0;
+        self.invert_step(x - x0, y - y0)
+    }
+
+    /// Pixels that a step of `(dx, dy)` in the world makes, as `[columns, rows]`.
+    pub fn invert_step(&self, dx: f64, dy: f64) -> [f64; 2] {
+        let [_, sx, rx, _, ry, sy] = self.0;
         if self.is_axis_aligned() {
-            return [x / dx, y / dy];
+            return [dx / sx, dy / sy];
         }
-        let determinant = dx * dy - rx * ry;
-        [(x * dy - y * rx) / determinant, (y * dx - x * ry) / determinant]
+        let determinant = sx * sy - rx * ry;
+        [(dx * sy - dy * rx) / determinant, (dy * sx - dx * ry) / determinant]
     }
 
     /// The transform of the part of the raster that begins at pixel `(col, row)`.

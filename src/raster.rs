@@ -39,6 +39,25 @@ impl<T: Sample> Raster<T> {
         Ok(())
     }
 
+    /// Makes it a raster of this shape in the memory it has where that suffices; the samples are
+    /// whatever was there. Cheaper than [`Raster::reset`] where every sample is written next.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`] if its bytes do not fit the address space.
+    pub fn reshape(&mut self, size: Size, bands: u32) -> Result<()> {
+        let count = sample_count::<T>(size, bands)?;
+        let room = self.samples.capacity();
+        if count > room || count < room - room / 4 {
+            // Growing in place would copy samples that nobody wants; far too much room would be
+            // memory that no budget knows of.
+            self.samples = Vec::with_capacity(count);
+        }
+        self.samples.resize(count, T::ZERO);
+        self.size = size;
+        self.bands = bands;
+        Ok(())
+    }
+
     /// Width and height.
     pub fn size(&self) -> Size {
         self.size
@@ -47,6 +66,11 @@ impl<T: Sample> Raster<T> {
     /// Number of bands.
     pub fn bands(&self) -> u32 {
         self.bands
+    }
+
+    /// Bytes of memory that it holds, used or not.
+    pub fn capacity_bytes(&self) -> usize {
+        self.samples.capacity() * size_of::<T>()
     }
 
     /// All samples, band after band.
@@ -158,6 +182,11 @@ impl AnyRaster {
     /// Number of bands.
     pub fn bands(&self) -> u32 {
         with_raster!(self, raster => raster.bands())
+    }
+
+    /// Bytes of memory that it holds, used or not.
+    pub fn capacity_bytes(&self) -> usize {
+        with_raster!(self, raster => raster.capacity_bytes())
     }
 
     /// All samples as bytes in the machine's order.

@@ -1,0 +1,159 @@
+//! Rows of samples laid under what is already there, and what makes a sample invalid.
+//!
+//! Sources are visited from the one that counts most downwards, so a sample is written once: into a
+//! place that has no valid one yet. Validity is a byte for each sample, 0 or 1. The loops have no
+//! branches and no calls in them, so the compiler turns them into vector code.
+
+use crate::sample::{Sample, convert};
+
+/// Writes samples where `valid` is 0 and the source is valid. `valid` stays as it is: see
+/// [`merge_valid`].
+pub fn fill_under<T: Sample>(dst: &mut [T], valid: &[u8], src: &[T], src_valid: Option<&[u8]>) {
+    match src_valid {
+        None => {
+            for ((d, v), s) in dst.iter_mut().zip(valid).zip(src) {
+                *d = if *v == 0 { *s } else { *d };
+            }
+        }
+        Some(src_valid) => {
+            for (((d, v), s), sv) in dst.iter_mut().zip(valid).zip(src).zip(src_valid) {
+                *d = if (*v == 0) & (*sv != 0) { *s } else { *d };
+            }
+        }
+    }
+}
+
+/// Keeps a NaN that a source has where nothing valid is yet: in an output without nodata a hole in the
+/// data must not read as 0.
+pub fn keep_nan<T: Sample>(dst: &mut [T], valid: &[u8], src: &[T]) {
+    for ((d, v), s) in dst.iter_mut().zip(valid).zip(src) {
+        *d = if (*v == 0) & s.is_nan() { *s } else { *d };
+    }
+}
+
+/// Adds a source's validity to that of the output; returns how many samples became valid.
+pub fn merge_valid(valid: &mut [u8], src_valid: Option<&[u8]>) -> u64 {
+    let before = count_valid(valid);
+    match src_valid {
+        None => valid.fill(1),
+        Some(src_valid) => {
+            for (v, s) in valid.iter_mut().zip(src_valid) {
+                *v |= *s;
+            }
+        }
+    }
+    count_valid(valid) - before
+}
+
+/// Number of ones in a row of validity.
+pub fn count_valid(valid: &[u8]) -> u64 {
+    // Sums of at most 255 bytes fit a byte, which keeps the inner loop in byte lanes.
+    valid.chunks(255).map(|part| u64::from(part.iter().fold(0u8, |sum, v| sum + v))).sum()
+}
+
+/// Clears the validity of samples that equal `nodata` or are NaN.
+pub fn mark_nodata<S: Sample>(valid: &mut [u8], src: &[S], nodata: Option<S>) {
+    if let Some(nodata) = nodata {
+        for (v, s) in valid.iter_mut().zip(src) {
+            *v &= u8::from(*s != nodata);
+        }
+    }
+    if S::IS_FLOAT {
+        for (v, s) in valid.iter_mut().zip(src) {
+            *v &= u8::from(!s.is_nan());
+        }
+    }
+}
+
+/// Clears the validity of samples whose alpha or mask is 0.
+pub fn mark_zero<S: Sample>(valid: &mut [u8], src: &[S]) {
+    for (v, s) in valid.iter_mut().zip(src) {
+        *v &= u8::from(*s != S::ZERO);
+    }
+}
+
+/// Converts a row (SPEC §5.4).
+pub fn convert_row<S: Sample, T: Sample>(src: &[S], dst: &mut [T]) {
+    for (d, s) in dst.iter_mut().zip(src) {
+        *d = convert(*s);
+    }
+}
+
+/// Counts valid samples that equal `nodata`; moves them to the next value if `nudge`.
+pub fn clashes<T: Sample>(samples: &mut [T], valid: &[u8], nodata: T, nudge: bool) -> u64 {
+    let count: u64 = samples
+        .iter()
+        .zip(valid)
+        .map(|(s, v)| u64::from((*s == nodata) & (*v != 0)))
+        .sum();
+    if count > 0 && nudge {
+        let next = nodata.next_value();
+        for (s, v) in samples.iter_mut().zip(valid) {
+            *s = if (*s == nodata) & (*v != 0) { next } else { *s };
+        }
+    }
+    count
+}
+
+/// Writes `fill` where nothing is valid. With `keep_nan`, NaN stays.
+pub fn fill_invalid<T: Sample>(samples: &mut [T], valid: &[u8], fill: T, keep_nan: bool) {
+    if keep_nan {
+        for (s, v) in samples.iter_mut().zip(valid) {
+            *s = if (*v == 0) & !s.is_nan() { fill } else { *s };
+        }
+    } else {
+        for (s, v) in samples.iter_mut().zip(valid) {
+            *s = if *v == 0 { fill } else { *s };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_valid_sample_stays() {
+        let mut dst = [9u16; 6];
+        let mut valid = [0u8, 0, 0, 0, 1, 1];
+        let top = [0u16, 5, 6, 0, 7, 0];
+        let mut top_valid = [1u8; 6];
+        mark_nodata(&mut top_valid, &top, Some(0));
+        fill_under(&mut dst, &valid, &top, Some(&top_valid));
+        assert_eq!(merge_valid(&mut valid, Some(&top_valid)), 2);
+        fill_under(&mut dst, &valid, &[1; 6], None);
+        assert_eq!(merge_valid(&mut valid, None), 2);
+        assert_eq!(dst, [1, 5, 6, 1, 9, 9]);
+        assert_eq!(valid, [1; 6]);
+    }
+
+    #[test]
+    fn nan_is_invalid_whatever_the_nodata() {
+        let row = [1.0f32, f32::NAN, -9999.0, f32::INFINITY];
+        for (nodata, expected) in [
+            (None, [1, 0, 1, 1]),
+            (Some(-9999.0), [1, 0, 0, 1]),
+            (Some(f32::NAN), [1, 0, 1, 1]),
+        ] {
+            let mut valid = [1u8; 4];
+            mark_nodata(&mut valid, &row, nodata);
+            assert_eq!(valid, expected, "nodata {nodata:?}");
+        }
+    }
+
+    #[test]
+    fn clashes_are_counted_and_nudged() {
+        let mut row = [0u8, 255, 0, 7];
+        assert_eq!(clashes(&mut row, &[1, 1, 0, 1], 0, false), 1);
+        assert_eq!(row, [0, 255, 0, 7]);
+        assert_eq!(clashes(&mut row, &[1, 1, 0, 1], 0, true), 1);
+        assert_eq!(row, [1, 255, 0, 7]);
+        assert_eq!(clashes(&mut row, &[1, 1, 0, 1], 255, true), 1);
+        assert_eq!(row, [1, 254, 0, 7]);
+    }
+
+    #[test]
+    fn long_rows_count_beyond_a_byte() {
+        assert_eq!(count_valid(&[1; 100_000]), 100_000);
+    }
+}

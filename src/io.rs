@@ -1,0 +1,402 @@
+//! Bytes from and to files: positioned reads, memory maps, and outputs that appear whole or not at all.
+//!
+//! The one module with `unsafe`: a memory map is sound only while nobody truncates the file. Maps are
+//! made for one block at a time, of local files whose length was just checked, or because the user
+//! asked for them; reads are the default for everything else.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind as IoKind};
+use std::path::{Path, PathBuf};
+
+use memmap2::{Mmap, MmapOptions};
+
+use crate::error::{Error, FormatError, InputError, Result, ResultExt};
+
+/// Something that can be read at any offset by many threads at once.
+pub trait ReadAt: Send + Sync {
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says; `UnexpectedEof` if the data end before the buffer is full.
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn byte_len(&self) -> io::Result<u64>;
+}
+
+impl ReadAt for File {
+    #[cfg(unix)]
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_exact_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(self, buffer, offset) {
+                Ok(0) => return Err(IoKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    buffer = &mut buffer[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == IoKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn byte_len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
+
+impl ReadAt for [u8] {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(|_| IoKind::UnexpectedEof)?;
+        let end = start.checked_add(buffer.len()).ok_or(IoKind::UnexpectedEof)?;
+        buffer.copy_from_slice(self.get(start..end).ok_or(IoKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn byte_len(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.as_slice().read_exact_at(offset, buffer)
+    }
+
+    fn byte_len(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+}
+
+/// How the bytes of local sources are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IoMode {
+    /// Maps uncompressed blocks of files on a local disk, reads everything else.
+    #[default]
+    Auto,
+    /// Positioned reads only.
+    Read,
+    /// Maps everything; trusts that no source shrinks during the run.
+    Mmap,
+}
+
+/// Whether a file lies on a file system of this machine, where a map cannot fail for want of a network.
+#[cfg(target_os = "linux")]
+pub fn is_local(file: &File) -> bool {
+    // Magic numbers of statfs(2): ext, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs.
+    const LOCAL: [u64; 7] = [
+        0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1,
+    ];
+    rustix::fs::fstatfs(file).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as u64)))
+}
+
+/// Whether a file lies on a file system of this machine: unknown here, so never mapped by itself.
+#[cfg(not(target_os = "linux"))]
+pub fn is_local(_file: &File) -> bool {
+    false
+}
+
+/// Maps `len` bytes from `offset`, with the pages already read in.
+///
+/// # Errors
+/// [`FormatError::Truncated`] if the file is shorter by now, else as the operating system says.
+#[expect(unsafe_code, reason = "a memory map; see the head of this file")]
+pub fn map(file: &File, offset: u64, len: usize) -> Result<Mmap> {
+    let file_len = file.metadata()?.len();
+    let end = offset.saturating_add(len as u64);
+    if end > file_len {
+        return Err(FormatError::Truncated { what: "a block", end, file_len }.into());
+    }
+    // SAFETY: the range was inside the file a moment ago and the map is read-only. A process that
+    // truncates or rewrites the file while the map lives breaks the contract; the map lives for one
+    // block, on a local disk, or on the user's word (IoMode::Mmap).
+    let map = unsafe { MmapOptions::new().offset(offset).len(len).populate().map(file)? };
+    Ok(map)
+}
+
+/// Most files that this process may have open, less some for its own use.
+pub fn handle_limit() -> usize {
+    const FALLBACK: usize = 200;
+    #[cfg(unix)]
+    {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let soft = limit.current.map_or(4096, |n| usize::try_from(n).unwrap_or(4096));
+        // Standard streams, the output, its directory, a list file, and the embedder's own.
+        soft.saturating_sub(24).clamp(4, 1000)
+    }
+    #[cfg(not(unix))]
+    FALLBACK
+}
+
+/// Where an output's bytes go. Writes may overlap earlier ones; nothing is visible before `publish`.
+///
+/// Call order: any number of `write_all_at` and `flush`, then `sync`, then `publish`. Dropping it
+/// before `publish` discards everything.
+pub trait Target: Send {
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Sends what was written on its way to the disk.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Sets the file's length; what lies beyond earlier writes reads as zeros.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn set_len(&mut self, len: u64) -> io::Result<()>;
+
+    /// Returns once everything is on the disk.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Gives the file its name, replacing what has it.
+    ///
+    /// # Errors
+    /// As the operating system says; then the old file, if any, is unchanged.
+    fn publish(self: Box<Self>) -> io::Result<()>;
+}
+
+/// A [`Target`] on the local disk: a temporary file beside the output, renamed when it is complete.
+///
+/// The temporary's name follows from the output's (`.NAME.smalti-part`), and it is locked while in
+/// use, so that two runs for one output cannot mix.
+#[derive(Debug)]
+pub struct StagedFile {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl StagedFile {
+    /// Creates and locks the temporary file for `target`.
+    ///
+    /// # Errors
+    /// [`InputError::Output`] if `target` exists and `overwrite` is false, is a directory, or another
+    /// run is writing it; [`crate::error::ErrorKind::Io`] if the directory cannot be written.
+    pub fn create(target: &Path, overwrite: bool) -> Result<StagedFile> {
+        check_target(target, overwrite)?;
+        let temporary = temporary_name(target)?;
+        let file = loop {
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&temporary)
+                .at(&temporary)?;
+            lock(&file, target)?;
+            // The one who held the lock before may have renamed or removed the file under us.
+            if same_file(&file, &temporary) {
+                break file;
+            }
+        };
+        file.set_len(0).at(&temporary)?;
+        Ok(StagedFile { file, temporary, target: target.to_path_buf(), published: false })
+    }
+}
+
+/// Refuses an output that exists, unless it may be overwritten.
+///
+/// # Errors
+/// [`InputError::Output`].
+pub fn check_target(target: &Path, overwrite: bool) -> Result<()> {
+    match std::fs::metadata(target) {
+        Ok(meta) if meta.is_dir() => {
+            Err(Error::new(InputError::Output("is a directory".into())).with_path(target))
+        }
+        Ok(_) if !overwrite => {
+            Err(Error::new(InputError::Output("exists; pass --overwrite to replace it".into()))
+                .with_path(target))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn temporary_name(target: &Path) -> Result<PathBuf> {
+    let Some(name) = target.file_name() else {
+        return Err(Error::new(InputError::Output("is not a file name".into())).with_path(target));
+    };
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(".smalti-part");
+    Ok(target.with_file_name(temporary))
+}
+
+#[cfg(unix)]
+fn lock(file: &File, target: &Path) -> Result<()> {
+    use rustix::fs::{FlockOperation, flock};
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::new(InputError::Output("another run is writing it; wait for it".into()))
+                .with_path(target))
+        }
+        // File systems without locks (some network ones) are used without.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn lock(_file: &File, _target: &Path) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(a), Ok(b)) => a.ino() == b.ino() && a.dev() == b.dev(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn same_file(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+impl Target for StagedFile {
+    #[cfg(unix)]
+    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
+    }
+
+    #[cfg(not(unix))]
+    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        use std::io::{Seek, SeekFrom, Write};
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.file.write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn publish(mut self: Box<Self>) -> io::Result<()> {
+        std::fs::rename(&self.temporary, &self.target)?;
+        self.published = true;
+        // The name is durable once its directory is; some file systems cannot sync a directory.
+        #[cfg(unix)]
+        {
+            let parent = self.target.parent().filter(|p| !p.as_os_str().is_empty());
+            let directory = File::open(parent.unwrap_or(Path::new(".")))?;
+            match directory.sync_all() {
+                Err(error) if error.kind() != IoKind::InvalidInput => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.published {
+            // Nothing can be done about a temporary that cannot be removed; the next run replaces it.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Bytes free for this user on the file system of `path`'s directory; `None` where unknown.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let stat = rustix::fs::statvfs(parent).ok()?;
+        stat.f_bavail.checked_mul(stat.f_frsize)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// The text of a small file of the system (`/proc`, `/sys`); `None` where there is none.
+pub fn read_system_file(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// A [`Target`] that fails on demand: the `fail_at`-th operation, counted from 0, and all after it if
+/// `persistent`.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug)]
+pub struct FaultyTarget<T> {
+    inner: T,
+    fail_at: u64,
+    persistent: bool,
+    done: std::sync::Arc<std::sync::atomic::AtomicU64>,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl<T> FaultyTarget<T> {
+    /// Wraps a target; `done` counts the operations that were tried.
+    pub fn new(
+        inner: T,
+        fail_at: u64,
+        persistent: bool,
+        done: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    ) -> FaultyTarget<T> {
+        FaultyTarget { inner, fail_at, persistent, done }
+    }
+
+    fn step(&self) -> io::Result<()> {
+        let step = self.done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let fails = step == self.fail_at || (self.persistent && step > self.fail_at);
+        if fails { Err(IoKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl<T: Target> Target for FaultyTarget<T> {
+    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.step()?;
+        self.inner.write_all_at(offset, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.step()?;
+        self.inner.flush()
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.step()?;
+        self.inner.set_len(len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.step()?;
+        self.inner.sync()
+    }
+
+    fn publish(self: Box<Self>) -> io::Result<()> {
+        self.step()?;
+        Box::new(self.inner).publish()
+    }
+}

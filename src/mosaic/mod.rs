@@ -1,0 +1,359 @@
+//! The virtual mosaic: a grid, its bands, and sources placed on it. No pixels.
+
+pub mod agree;
+pub mod index;
+pub mod layer;
+pub mod plan;
+pub mod target;
+
+use std::sync::Arc;
+
+use crate::error::{Error, InputError, Result};
+use crate::geometry::{Bounds, GeoTransform, Size, Window};
+use crate::grid::Grid;
+use crate::mosaic::agree::BandFacts;
+use crate::mosaic::index::FootprintIndex;
+use crate::mosaic::layer::{Layer, Mapping, Placement};
+use crate::mosaic::target::TargetOptions;
+use crate::observer::Warning;
+use crate::sample::{DataType, Nodata};
+use crate::source::{Source, SourceNodata};
+
+/// Which of several valid samples of a pixel counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overlap {
+    /// The later source lies on top, as in GDAL's VRT.
+    #[default]
+    Last,
+    /// The earlier source lies on top.
+    First,
+}
+
+/// When nodata in the bands of a pixel makes it invalid (SPEC §5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodataMode {
+    /// Each band by itself.
+    Band,
+    /// Where all bands but alpha are nodata.
+    All,
+    /// Where any band but alpha is nodata.
+    Any,
+}
+
+/// How the output says which pixels are valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValidityOutput {
+    /// By the nodata value, if there is one.
+    Nodata,
+    /// By an internal mask.
+    Mask,
+    /// By an alpha band after the sources' bands.
+    Alpha,
+}
+
+/// What a mosaic is made of, besides its sources.
+#[derive(Debug, Clone, Default)]
+pub struct MosaicOptions {
+    /// The grid; ignored if `like` is given.
+    pub target: TargetOptions,
+    /// Take this grid.
+    pub like: Option<Grid>,
+    /// Which source counts where several are valid.
+    pub overlap: Overlap,
+    /// Nodata of all sources instead of their own: one value, or one for each band; empty for none.
+    pub src_nodata: Option<Vec<Nodata>>,
+    /// Output nodata; the first source's without it.
+    pub nodata: Option<Nodata>,
+    /// When nodata makes a pixel invalid; by the kind of picture without it.
+    pub nodata_mode: Option<NodataMode>,
+    /// Output type; the smallest that holds all sources without it.
+    pub dtype: Option<DataType>,
+    /// Write validity as an alpha band.
+    pub alpha: bool,
+    /// Write validity as an internal mask.
+    pub mask: bool,
+}
+
+/// A virtual mosaic. A value: cheap to print and to query; holds headers only.
+#[derive(Debug, Clone)]
+pub struct Mosaic {
+    /// The output grid.
+    pub grid: Grid,
+    /// Output type.
+    pub dtype: DataType,
+    /// Bands of the sources.
+    pub bands: u32,
+    /// Output nodata.
+    pub nodata: Option<Nodata>,
+    /// When nodata makes a pixel invalid.
+    pub nodata_mode: NodataMode,
+    /// How the output says which pixels are valid.
+    pub validity: ValidityOutput,
+    /// Which source counts where several are valid.
+    pub overlap: Overlap,
+    /// Colour, descriptions, scale and the like, as far as the sources agree.
+    pub facts: BandFacts,
+    /// Sources, bottom to top in input order.
+    sources: Vec<Source>,
+    /// Reference grids of the co-registered groups, with their mapping.
+    groups: Vec<(GeoTransform, Mapping)>,
+    places: Vec<Placement>,
+    index: FootprintIndex,
+}
+
+impl Mosaic {
+    /// Places sources, in z-order, on a common grid.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Input`] if the sources disagree in what must be common, or the
+    /// options cannot be met.
+    pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
+        let crs = agree::crs(&sources)?;
+        let bands = agree::band_count(&sources)?;
+        let facts = BandFacts::merge(&sources)?;
+        if let Some(values) = &options.src_nodata {
+            let nodata = source_nodata(values, bands)?;
+            for source in &mut sources {
+                source.nodata = nodata.clone();
+            }
+        }
+        let dtype = agree::data_type(&sources, options.dtype)?;
+        let validity = validity_output(&sources, options, &facts);
+        let nodata = output_nodata(&sources, options, dtype)?;
+        let mut rasters: Vec<(GeoTransform, Size)> =
+            sources.iter().map(|s| (s.dataset.transform, s.dataset.image.size)).collect();
+        if crs.as_ref().is_some_and(|crs| crs.is_geographic()) {
+            unwrap_antimeridian(&mut rasters)?;
+        }
+        let (references, places) = layer::register(&rasters);
+        let (transform, size) = match &options.like {
+            Some(grid) => (grid.transform, grid.size),
+            None => {
+                let largest = largest_group(&references, &places);
+                target::target_grid(&rasters, &options.target, &references[largest])?
+            }
+        };
+        if options.like.is_some() {
+            check_like(options, &crs, &rasters, &transform, size)?;
+        }
+        let groups: Vec<(GeoTransform, Mapping)> =
+            references.iter().map(|r| (*r, Mapping::new(&transform, size, r))).collect();
+        let index = FootprintIndex::new(places.iter().zip(&rasters).map(|(place, raster)| {
+            groups[place.group as usize].1.grid_box(place.col, place.row, raster.1)
+        }));
+        Ok(Mosaic {
+            grid: Grid { crs, transform, size },
+            dtype,
+            bands,
+            nodata,
+            nodata_mode: options.nodata_mode.unwrap_or(facts.default_nodata_mode(dtype)),
+            validity,
+            overlap: options.overlap,
+            facts,
+            sources,
+            groups,
+            places,
+            index,
+        })
+    }
+
+    /// Sources, bottom to top in input order.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Bands of the output: those of the sources, and an alpha band if one is written.
+    pub fn output_bands(&self) -> u32 {
+        self.bands + u32::from(self.validity == ValidityOutput::Alpha)
+    }
+
+    /// Numbers of the sources that may have pixels in a window, the one that counts most first.
+    pub fn hits(&self, window: Window, found: &mut Vec<u32>) {
+        self.index.hits(window, found);
+        if self.overlap == Overlap::Last {
+            found.reverse();
+        }
+    }
+
+    /// From grid pixels to the reference grid of a source's group, and the source's place in that.
+    pub fn placement(&self, source: u32) -> (Mapping, Placement) {
+        let place = self.places[source as usize];
+        (self.groups[place.group as usize].1, place)
+    }
+
+    /// The grid pixels whose centre may lie in a source, cut to `within`; exact where it is copied.
+    pub fn source_window(&self, source: u32, within: Window) -> Option<Window> {
+        let (mapping, place) = self.placement(source);
+        let size = self.sources[source as usize].dataset.image.size;
+        mapping.grid_window(place.col, place.row, size, within)
+    }
+
+    /// The layers, bottom to top (SPEC §2). Costs a query of the index for each source where there is
+    /// more than one co-registered group.
+    pub fn layers(&self) -> Vec<Layer> {
+        let groups: Vec<u32> = self.places.iter().map(|place| place.group).collect();
+        let mut above = vec![Vec::new(); self.sources.len()];
+        if self.groups.len() > 1 {
+            let mut found = Vec::new();
+            for (id, list) in above.iter_mut().enumerate() {
+                let (mapping, place) = self.placement(id as u32);
+                let size = self.sources[id].dataset.image.size;
+                self.index.hits_in(mapping.grid_box(place.col, place.row, size), &mut found);
+                *list = found.iter().copied().filter(|other| *other as usize > id).collect();
+            }
+        }
+        layer::stack(&groups, &above)
+            .into_iter()
+            .map(|(group, sources)| {
+                let (reference, mapping) = self.groups[group as usize];
+                Layer { reference, mapping, sources }
+            })
+            .collect()
+    }
+
+    /// What the user should know before the run.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut in_group = vec![0usize; self.groups.len()];
+        for place in &self.places {
+            in_group[place.group as usize] += 1;
+        }
+        let copied = |group: &usize| matches!(self.groups[*group].1, Mapping::Shift { .. });
+        let on_grid: usize = (0..in_group.len()).filter(copied).map(|g| in_group[g]).sum();
+        let off_grid = self.sources.len() - on_grid;
+        let best = in_group.iter().copied().max().unwrap_or(0);
+        if off_grid * 2 <= self.sources.len() || best <= on_grid {
+            return Vec::new();
+        }
+        let fraction = |v: f64| (v - v.round()).abs();
+        let largest_px = self.groups.iter().fold(0.0, |largest: f64, (_, mapping)| match mapping {
+            Mapping::Axis { phase, .. } => largest.max(fraction(phase[0])).max(fraction(phase[1])),
+            _ => largest,
+        });
+        vec![Warning::OffGrid { off_grid, sources: self.sources.len(), largest_px, best }]
+    }
+}
+
+fn source_nodata(values: &[Nodata], bands: u32) -> Result<SourceNodata> {
+    match values {
+        [] => Ok(SourceNodata::None),
+        [one] => Ok(SourceNodata::All(*one)),
+        many if many.len() == bands as usize => {
+            Ok(SourceNodata::Bands(many.iter().map(|v| Some(*v)).collect()))
+        }
+        many => Err(InputError::Option {
+            option: "--src-nodata",
+            reason: format!("{} values for {bands} bands; give one, or one for each", many.len()),
+        }
+        .into()),
+    }
+}
+
+/// `--nodata`, else the first source's (SPEC §5.3). One that the first source's own type cannot hold
+/// marks no pixel and is none.
+fn output_nodata(
+    sources: &[Source],
+    options: &MosaicOptions,
+    dtype: DataType,
+) -> Result<Option<Nodata>> {
+    let own = sources.first().and_then(|s| s.nodata.band(0).filter(|v| v.fits(s.dtype())));
+    match options.nodata.or(own) {
+        Some(value) if !value.fits(dtype) => Err(InputError::Option {
+            option: "--nodata",
+            reason: format!("{value} cannot be held by {dtype}; pass one that can, or --dtype"),
+        }
+        .into()),
+        other => Ok(other),
+    }
+}
+
+fn validity_output(sources: &[Source], options: &MosaicOptions, facts: &BandFacts) -> ValidityOutput {
+    let has_nodata = options.nodata.is_some()
+        || sources.iter().any(|s| (0..s.bands()).any(|band| s.nodata.band(band).is_some()));
+    let masks = sources.iter().any(|s| s.dataset.mask.is_some());
+    let alphas = facts.alpha_band.is_some();
+    if options.alpha && !alphas {
+        ValidityOutput::Alpha
+    } else if options.mask || (masks && !has_nodata && !options.alpha) {
+        ValidityOutput::Mask
+    } else {
+        ValidityOutput::Nodata
+    }
+}
+
+/// The group of most sources; the first of equals.
+fn largest_group(references: &[GeoTransform], places: &[Placement]) -> usize {
+    let mut count = vec![0usize; references.len()];
+    for place in places {
+        count[place.group as usize] += 1;
+    }
+    (0..count.len()).rev().max_by_key(|group| count[*group]).unwrap_or(0)
+}
+
+fn check_like(
+    options: &MosaicOptions,
+    crs: &Option<Arc<crate::crs::Crs>>,
+    rasters: &[(GeoTransform, Size)],
+    transform: &GeoTransform,
+    size: Size,
+) -> Result<()> {
+    let like = options.like.as_ref().and_then(|grid| grid.crs.as_ref());
+    if let (Some(like), Some(crs)) = (like, crs)
+        && !like.same_as(crs)
+    {
+        return Err(InputError::Mismatch {
+            what: "CRS",
+            first: format!("--like has {like}"),
+            other: format!("the inputs have {crs}"),
+            hint: "reprojection is not supported yet; warp the inputs first, e.g. gdalwarp",
+        }
+        .into());
+    }
+    let bounds = transform.bounds(size);
+    if rasters.iter().any(|(transform, size)| transform.bounds(*size).overlaps(bounds)) {
+        return Ok(());
+    }
+    Err(InputError::Extent("the grid of --like touches no source".into()).into())
+}
+
+/// Places each source that crosses 180° on the side of the globe where the union with the others is
+/// smallest (SPEC §4.6). Only x origins move, by 360°.
+fn unwrap_antimeridian(rasters: &mut [(GeoTransform, Size)]) -> Result<()> {
+    let bounds = |raster: &(GeoTransform, Size)| raster.0.bounds(raster.1);
+    let crosses = |b: Bounds| {
+        let inside = |x: f64| b.min_x < x - 1e-9 && b.max_x > x + 1e-9;
+        b.width() < 359.0 && (inside(180.0) || inside(-180.0))
+    };
+    let fixed = rasters.iter().map(bounds).filter(|b| !crosses(*b)).reduce(Bounds::union);
+    let Some(fixed) = fixed else { return Ok(()) };
+    for raster in rasters.iter_mut().filter(|raster| crosses(bounds(raster))) {
+        let own = bounds(raster);
+        let width = |shift: f64| {
+            let moved = Bounds { min_x: own.min_x + shift, max_x: own.max_x + shift, ..own };
+            fixed.union(moved).width()
+        };
+        let shift = [0.0, -360.0, 360.0]
+            .into_iter()
+            .reduce(|best, shift| if width(shift) < width(best) { shift } else { best });
+        let mut coefficients = raster.0.coefficients();
+        coefficients[0] += shift.unwrap_or(0.0);
+        raster.0 = GeoTransform::new(coefficients)?;
+    }
+    Ok(())
+}
+
+/// An error that names what two sources disagree in.
+pub(crate) fn mismatch(
+    what: &'static str,
+    first: impl std::fmt::Display,
+    other: impl std::fmt::Display,
+    source: &Source,
+    hint: &'static str,
+) -> Error {
+    InputError::Mismatch {
+        what,
+        first: first.to_string(),
+        other: format!("{other} ({})", source.path().display()),
+        hint,
+    }
+    .into()
+}

@@ -1,0 +1,187 @@
+//! Blocks of all sources through one cache and one pool of files: the only way to pixels.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use std::collections::HashMap;
+
+use crate::codec::Compression;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::io::{self, IoMode};
+use crate::observer::Stats;
+use crate::raster::AnyRaster;
+use crate::source::Source;
+use crate::source::cache::{BlockCache, CacheKey, CacheKind, Cached};
+use crate::source::files::{FilePool, Handle};
+use crate::tiff::layout::{Extent, Layout};
+use crate::tiff::reader::{self, BlockId, Part, Scratch};
+
+/// Scratch memory of one thread that reads blocks.
+#[derive(Debug, Default)]
+pub struct ReadScratch {
+    stored: Vec<u8>,
+    decode: Scratch,
+}
+
+/// A decoded block, shared with the cache.
+#[derive(Debug, Clone)]
+pub struct Block(Arc<Cached>);
+
+impl Block {
+    /// Its samples.
+    pub fn raster(&self) -> &AnyRaster {
+        match &*self.0 {
+            Cached::Raster(raster) => raster,
+            // `Blocks::get` makes a `Block` of rasters only.
+            Cached::Table(_) => unreachable!("a block is a raster"),
+        }
+    }
+}
+
+/// What is asked for: block `id` of `part` of source number `source`, `uses` times in the whole run.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "named in the line above")]
+pub struct Request {
+    pub source: u32,
+    pub part: Part,
+    pub id: BlockId,
+    pub uses: u64,
+}
+
+/// Blocks of the sources of a mosaic.
+#[derive(Debug)]
+pub struct Blocks<'a> {
+    sources: &'a [Source],
+    mode: IoMode,
+    files: FilePool,
+    cache: BlockCache,
+    read_ns: AtomicU64,
+    decode_ns: AtomicU64,
+    decoded: AtomicU64,
+    /// One bit for each block that was decoded, by source and part.
+    distinct: Mutex<HashMap<(u32, bool), Vec<u64>>>,
+}
+
+impl<'a> Blocks<'a> {
+    /// Blocks of `sources`, with `cache_bytes` of them kept, for `threads` threads.
+    pub fn new(sources: &'a [Source], cache_bytes: u64, threads: usize, mode: IoMode) -> Blocks<'a> {
+        Blocks {
+            sources,
+            mode,
+            files: FilePool::new(threads),
+            cache: BlockCache::new(cache_bytes, threads),
+            read_ns: AtomicU64::new(0),
+            decode_ns: AtomicU64::new(0),
+            decoded: AtomicU64::new(0),
+            distinct: Mutex::default(),
+        }
+    }
+
+    /// A block; `None` if another thread is decoding it and `wait` is false.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Format`] if its bytes are broken or the file changed; I/O errors. All name the
+    /// file and the block.
+    pub fn get(&self, request: Request, wait: bool, scratch: &mut ReadScratch) -> Result<Option<Block>> {
+        let source = &self.sources[request.source as usize];
+        let Some(layout) = source.dataset.layout(request.part) else {
+            return Err(Error::new(ErrorKind::Panicked("a block of a mask that is not there".into())));
+        };
+        let BlockId { bx, by, plane } = request.id;
+        let index = layout.block_index(bx, by, plane);
+        let kind = if request.part == Part::Image { CacheKind::Image } else { CacheKind::Mask };
+        let key = CacheKey { source: request.source, kind, index };
+        let found = self.cache.get(key, request.uses, wait, |spare| {
+            self.load(request, source, layout, index, spare, scratch).at(source.path())
+        })?;
+        Ok(found.map(Block))
+    }
+
+    /// Gives a block back that the caller is done with, so that its memory can be used again.
+    pub fn give_back(&self, block: Block) {
+        self.cache.give_back(block.0);
+    }
+
+    fn load(
+        &self,
+        request: Request,
+        source: &Source,
+        layout: &Layout,
+        index: u64,
+        spare: Option<AnyRaster>,
+        scratch: &mut ReadScratch,
+    ) -> Result<Cached> {
+        let extent = self.extent(request, source, layout, index)?;
+        let fill = if request.part == Part::Image { source.dataset.nodata } else { None };
+        let ReadScratch { stored, decode } = scratch;
+        if extent.len == 0 {
+            return Ok(Cached::Raster(layout.decode(request.id, &[], fill, spare, decode)?));
+        }
+        let began = Instant::now();
+        let handle = self.files.get(request.source, source)?;
+        let mapped = self.maps(&handle, layout);
+        let map = if mapped {
+            Some(io::map(&handle.file, extent.offset, usize::try_from(extent.len).unwrap_or(usize::MAX))?)
+        } else {
+            reader::fetch(&*handle.file, extent, stored)?;
+            None
+        };
+        let read = began.elapsed();
+        let bytes = map.as_deref().unwrap_or(stored);
+        let raster = layout.decode(request.id, bytes, fill, spare, decode)?;
+        let both = began.elapsed();
+        self.read_ns.fetch_add(read.as_nanos() as u64, Ordering::Relaxed);
+        self.decode_ns.fetch_add((both - read).as_nanos() as u64, Ordering::Relaxed);
+        self.count(request, layout, index);
+        Ok(Cached::Raster(raster))
+    }
+
+    /// Uncompressed blocks of local files are mapped: their bytes go from the page cache straight into
+    /// samples. The map ends with the block, and its pages with it.
+    fn maps(&self, handle: &Handle, layout: &Layout) -> bool {
+        match self.mode {
+            IoMode::Read => false,
+            IoMode::Mmap => true,
+            IoMode::Auto => handle.local && layout.compression == Compression::None,
+        }
+    }
+
+    fn extent(&self, request: Request, source: &Source, layout: &Layout, index: u64) -> Result<Extent> {
+        let Some(page) = layout.table_page(index) else { return Ok(layout.extent(index, None)) };
+        let kind =
+            if request.part == Part::Image { CacheKind::ImageTable } else { CacheKind::MaskTable };
+        let key = CacheKey { source: request.source, kind, index: page };
+        let table = self.cache.get(key, u64::MAX, true, |_| {
+            let handle = self.files.get(request.source, source)?;
+            Ok(Cached::Table(layout.read_table_page(&*handle.file, page)?))
+        })?;
+        match table.as_deref() {
+            Some(Cached::Table(page)) => Ok(layout.extent(index, Some(page))),
+            _ => Err(Error::new(ErrorKind::Panicked("a table page that is none".into()))),
+        }
+    }
+
+    fn count(&self, request: Request, layout: &Layout, index: u64) {
+        self.decoded.fetch_add(1, Ordering::Relaxed);
+        let mut distinct = self.distinct.lock().unwrap_or_else(PoisonError::into_inner);
+        let bits = distinct.entry((request.source, request.part == Part::Mask)).or_default();
+        if bits.is_empty() {
+            let planes = if layout.planar { u64::from(layout.bands) } else { 1 };
+            bits.resize((layout.blocks_in_plane() * planes).div_ceil(64) as usize, 0);
+        }
+        bits[(index / 64) as usize] |= 1 << (index % 64);
+    }
+
+    /// Adds what was read and decoded to the statistics of a run.
+    pub fn add_to(&self, stats: &mut Stats) {
+        let seconds = |ns: &AtomicU64| ns.load(Ordering::Relaxed) as f64 / 1e9;
+        stats.read_seconds += seconds(&self.read_ns);
+        stats.decode_seconds += seconds(&self.decode_ns);
+        stats.wait_seconds += self.cache.waited().as_secs_f64();
+        stats.blocks_decoded += self.decoded.load(Ordering::Relaxed);
+        let distinct = self.distinct.lock().unwrap_or_else(PoisonError::into_inner);
+        let ones = distinct.values().flatten().map(|word| u64::from(word.count_ones()));
+        stats.blocks_distinct += ones.sum::<u64>();
+    }
+}

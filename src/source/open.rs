@@ -1,0 +1,230 @@
+//! Headers of all inputs, in parallel, result in order; what is bad is collected, not met one by one.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::crs::Crs;
+use crate::error::{Error, ErrorKind, FormatError, Result, ResultExt};
+use crate::observer::{Observer, Warning};
+use crate::ordered::{Window, run_ordered};
+use crate::source::{FileStamp, Source, SourceNodata};
+use crate::tiff::geokeys::world_file_candidates;
+use crate::tiff::reader::{Dataset, Shared};
+
+/// How inputs are opened.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Threads that read headers; 0 for all cores.
+    pub threads: usize,
+    /// Drop inputs that cannot be used, and go on with the rest.
+    pub skip_bad: bool,
+    /// Inputs without a CRS have this one.
+    pub assign_crs: Option<Arc<Crs>>,
+    /// All inputs have this one, whatever they say.
+    pub override_crs: Option<Arc<Crs>>,
+}
+
+/// The inputs that can be used, in order, each once.
+#[derive(Debug)]
+pub struct Opened {
+    /// Opened inputs.
+    pub sources: Vec<Source>,
+    /// Why the others were dropped (`skip_bad`).
+    pub skipped: Vec<Error>,
+}
+
+/// Number of threads that `wanted` stands for: 0 is all cores.
+pub fn thread_count(wanted: usize) -> usize {
+    if wanted > 0 {
+        return wanted;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Opens one input.
+///
+/// # Errors
+/// As [`Dataset::open`]; I/O errors.
+pub fn open_source(path: &Path) -> Result<Source> {
+    let file = File::open(path).at(path)?;
+    let meta = file.metadata().at(path)?;
+    if meta.is_dir() {
+        let error: Error = std::io::Error::from(std::io::ErrorKind::IsADirectory).into();
+        return Err(error.with_path(path));
+    }
+    let dataset = Dataset::open(path, &file, || world_file(path)).map_err(|error| name_format(error, path))?;
+    let nodata = dataset.nodata.map_or(SourceNodata::None, SourceNodata::All);
+    Ok(Source { dataset: Arc::new(dataset), stamp: stamp_of(&meta), nodata })
+}
+
+/// Opens all inputs. An input that is named more than once keeps its last place, with a warning.
+///
+/// # Errors
+/// [`ErrorKind::BadSources`] with every input that cannot be used, unless `skip_bad`;
+/// [`ErrorKind::Cancelled`].
+pub fn open_all(paths: &[PathBuf], options: &OpenOptions, observer: &dyn Observer) -> Result<Opened> {
+    let mut sources = Vec::with_capacity(paths.len());
+    let mut bad = Vec::new();
+    let mut interner = Interner::default();
+    run_ordered(
+        paths.len() as u64,
+        Window::light(thread_count(options.threads)),
+        observer,
+        || (),
+        |(), ticket| Ok(open_source(&paths[ticket.index as usize])),
+        |_| 0,
+        |_, result| {
+            match result {
+                Ok(source) => sources.push(interner.intern(source, options)),
+                Err(error) => bad.push(error),
+            }
+            Ok(())
+        },
+    )?;
+    let sources = keep_last(sources, observer);
+    if !options.skip_bad && !bad.is_empty() {
+        return Err(match bad.len() {
+            1 => bad.remove(0),
+            _ => ErrorKind::BadSources(bad).into(),
+        });
+    }
+    for error in &bad {
+        observer.source_skipped(error);
+    }
+    if sources.is_empty() {
+        return Err(ErrorKind::BadSources(bad).into());
+    }
+    Ok(Opened { sources, skipped: bad })
+}
+
+/// Keeps the last of each file, known by device and inode, so that other spellings are found too.
+fn keep_last(sources: Vec<Source>, observer: &dyn Observer) -> Vec<Source> {
+    let mut count: HashMap<(u64, u64), usize> = HashMap::new();
+    for source in &sources {
+        *count.entry(source.stamp.identity).or_default() += 1;
+    }
+    if count.len() == sources.len() || count.contains_key(&(0, 0)) {
+        return sources;
+    }
+    let mut seen = count.clone();
+    sources
+        .into_iter()
+        .filter(|source| {
+            let left = seen.entry(source.stamp.identity).or_default();
+            *left -= 1;
+            let times = count.get(&source.stamp.identity).copied().unwrap_or(1);
+            if *left == 0 && times > 1 {
+                let path = source.path().display().to_string();
+                observer.warning(&Warning::Repeated { path, times });
+            }
+            *left == 0
+        })
+        .collect()
+}
+
+/// Makes sources share what is equal in them.
+#[derive(Default)]
+struct Interner {
+    crs: HashMap<Arc<Crs>, Arc<Crs>>,
+    shared: Vec<Arc<Shared>>,
+}
+
+impl Interner {
+    /// Different metadata that are compared with each new source, newest first.
+    const MOST_SHARED: usize = 64;
+
+    fn intern(&mut self, source: Source, options: &OpenOptions) -> Source {
+        let Source { dataset, stamp, nodata } = source;
+        // The only reference: nobody else has seen this dataset yet.
+        let mut dataset = Arc::unwrap_or_clone(dataset);
+        dataset.crs = match (&options.override_crs, dataset.crs, &options.assign_crs) {
+            (Some(crs), ..) | (None, None, Some(crs)) => Some(Arc::clone(crs)),
+            (None, Some(crs), _) => {
+                Some(Arc::clone(self.crs.entry(Arc::clone(&crs)).or_insert(crs)))
+            }
+            (None, None, None) => None,
+        };
+        match self.shared.iter().rev().find(|shared| ***shared == *dataset.shared) {
+            Some(shared) => dataset.shared = Arc::clone(shared),
+            None => {
+                if self.shared.len() >= Interner::MOST_SHARED {
+                    self.shared.remove(0);
+                }
+                self.shared.push(Arc::clone(&dataset.shared));
+            }
+        }
+        Source { dataset: Arc::new(dataset), stamp, nodata }
+    }
+}
+
+fn world_file(path: &Path) -> Result<Option<String>> {
+    for candidate in world_file_candidates(path) {
+        match fs::read(&candidate) {
+            // A world file is six short lines; anything long is something else.
+            Ok(bytes) if bytes.len() <= 4096 => {
+                return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::from(error).with_path(&candidate)),
+        }
+    }
+    Ok(None)
+}
+
+/// Names rasters of other formats, so that the user learns what to convert (SPEC §3.1).
+fn name_format(error: Error, path: &Path) -> Error {
+    if !matches!(error.kind(), ErrorKind::Format(FormatError::NotATiff)) {
+        return error;
+    }
+    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    let format = match extension.as_deref() {
+        Some("jp2" | "j2k" | "jpx") => "JPEG 2000",
+        Some("hgt") => "SRTM HGT",
+        Some("asc" | "grd") => "an ASCII or GRD grid",
+        Some("img") => "ERDAS Imagine",
+        Some("vrt") => "a GDAL VRT",
+        Some("nc" | "hdf" | "h5" | "hdf5") => "netCDF or HDF",
+        Some("png" | "jpg" | "jpeg" | "gif" | "webp") => "a picture (PNG, JPEG, …)",
+        Some("bil" | "bip" | "bsq" | "dat" | "flt") => "a raw raster (ENVI, EHdr, …)",
+        Some("dem" | "dt0" | "dt1" | "dt2" | "ecw" | "sid" | "pix" | "gpkg" | "zarr") => "its format",
+        _ => return error,
+    };
+    Error::unsupported(
+        format!("{format} as an input"),
+        "convert it to GeoTIFF: gdal_translate IN OUT.tif",
+    )
+    .with_path(path)
+}
+
+/// What tells this state of a file from another.
+#[cfg(unix)]
+pub fn stamp_of(meta: &Metadata) -> FileStamp {
+    use std::os::unix::fs::MetadataExt;
+    let modified_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+    FileStamp { len: meta.len(), modified_ns, identity: (meta.dev(), meta.ino()) }
+}
+
+/// What tells this state of a file from another.
+#[cfg(not(unix))]
+pub fn stamp_of(meta: &Metadata) -> FileStamp {
+    let modified_ns = meta
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .map_or(0, |time| time.as_nanos() as i128);
+    FileStamp { len: meta.len(), modified_ns, identity: (0, 0) }
+}
+
+/// Whether a path names one of the sources' files.
+pub fn is_source(path: &Path, sources: &[Source]) -> bool {
+    let Ok(meta) = fs::metadata(path) else { return false };
+    let stamp = stamp_of(&meta);
+    if stamp.identity == (0, 0) {
+        let canonical = fs::canonicalize(path).ok();
+        return sources.iter().any(|s| fs::canonicalize(s.path()).ok() == canonical);
+    }
+    sources.iter().any(|source| source.stamp.identity == stamp.identity)
+}

@@ -1,0 +1,543 @@
+//! How an image's pixels lie in blocks: strips and tiles as one thing. Arithmetic, and the tags it
+//! comes from; no pixel is read here.
+//!
+//! A strip is a tile as wide as the image. An *access block* is what is fetched and decoded at once:
+//! a storage block, or some rows of an uncompressed strip that would be large.
+
+use crate::codec::{Compression, Predictor};
+use crate::error::{Error, ErrorKind, FormatError, Result};
+use crate::geometry::{Size, Window};
+use crate::io::ReadAt;
+use crate::sample::DataType;
+use crate::tiff::ifd::{HeaderReader, Ifd, bad};
+use crate::tiff::tag;
+
+/// Uncompressed strips are read in pieces of about this many bytes.
+const SPLIT_BYTES: u64 = 512 * 1024;
+/// Tables up to this many blocks stay in memory with the header.
+const INLINE_BLOCKS: u64 = 16;
+/// Blocks in one page of a table that is read on demand.
+pub(crate) const TABLE_PAGE: u64 = 2048;
+/// Most bands that an image may have.
+const MAX_BANDS: u64 = 65_535;
+/// Most bytes of a decoded storage block.
+const MAX_BLOCK_BYTES: u64 = 1 << 31;
+
+/// The blocks of one image of a TIFF. Immutable; shared by threads without locks.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// Pixels of the image.
+    pub size: Size,
+    /// Samples per pixel.
+    pub bands: u32,
+    /// Type of the samples; 1-bit masks decode to `U8` of 0 and 1.
+    pub dtype: DataType,
+    /// Bits of a stored sample: `8 * dtype.size()`, or 1 for a mask.
+    pub bits: u32,
+    /// Whether each band has blocks of its own.
+    pub planar: bool,
+    /// Tiles, else strips.
+    pub tiled: bool,
+    /// Codec of the blocks.
+    pub compression: Compression,
+    /// Predictor of the blocks.
+    pub predictor: Predictor,
+    /// Byte order of the samples.
+    pub big_endian: bool,
+    /// Most compressed bytes of a block, as the table says.
+    pub max_stored_bytes: u64,
+    /// Tile, or image width by rows per strip.
+    storage: Size,
+    /// Rows of an access block.
+    rows: u32,
+    offsets: Table,
+    counts: Table,
+}
+
+/// A table of block offsets or byte counts.
+#[derive(Debug, Clone)]
+enum Table {
+    Inline(Box<[u64]>),
+    InFile { offset: u64, width: u32 },
+    /// Byte counts that the file leaves out (allowed for uncompressed data only).
+    Computed,
+}
+
+/// Where a block lies in the file. `len` 0 means that it is not stored (sparse).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl Layout {
+    /// Reads the layout of a directory. `mask` allows 1-bit samples.
+    pub(crate) fn read(reader: &HeaderReader<'_>, ifd: &Ifd, mask: bool) -> Result<Layout> {
+        let side = |tag: u16| -> Result<u32> {
+            let value = required(reader, ifd, tag)?;
+            u32::try_from(value).ok().filter(|v| (1..=i32::MAX as u32).contains(v)).ok_or_else(|| {
+                bad_value(tag, "1 to 2147483647", value)
+            })
+        };
+        let size = Size { width: side(256)?, height: side(257)? };
+        let bands = reader.number(ifd, 277)?.unwrap_or(1);
+        if !(1..=MAX_BANDS).contains(&bands) {
+            return Err(bad_value(277, "1 to 65535", bands));
+        }
+        let (dtype, bits) = sample_type(reader, ifd, mask)?;
+        let compression = read_compression(reader, ifd)?;
+        let planar = match reader.number(ifd, 284)?.unwrap_or(1) {
+            1 => false,
+            2 => bands > 1,
+            other => return Err(bad_value(284, "1 or 2", other)),
+        };
+        let tiled = ifd.entry(322).is_some() || ifd.entry(324).is_some();
+        let storage = if tiled {
+            Size { width: side(322)?, height: side(323)? }
+        } else {
+            let rows = reader.number(ifd, 278)?.unwrap_or(u64::from(size.height));
+            if rows == 0 {
+                return Err(bad_value(278, "at least 1", rows));
+            }
+            let height = u32::try_from(rows).unwrap_or(u32::MAX).min(size.height);
+            Size { width: size.width, height }
+        };
+        let mut layout = Layout {
+            size,
+            bands: bands as u32,
+            dtype,
+            bits,
+            planar,
+            tiled,
+            compression,
+            predictor: read_predictor(reader, ifd, compression, dtype, bits)?,
+            big_endian: reader.big_endian,
+            max_stored_bytes: 0,
+            storage,
+            rows: storage.height,
+            offsets: Table::Computed,
+            counts: Table::Computed,
+        };
+        if layout.storage_bytes() > MAX_BLOCK_BYTES
+            && (tiled || compression != Compression::None)
+        {
+            let (what, need) = ("a block of the image", layout.storage_bytes());
+            return Err(Error::new(ErrorKind::Limit { what, need, max: MAX_BLOCK_BYTES }));
+        }
+        layout.split_strips();
+        layout.read_tables(reader, ifd)?;
+        Ok(layout)
+    }
+
+    /// Makes access blocks of some rows out of large uncompressed strips.
+    fn split_strips(&mut self) {
+        if self.compression != Compression::None || self.tiled || self.bits == 1 {
+            return;
+        }
+        let row_bytes = self.row_bytes().max(1);
+        let rows = u32::try_from(SPLIT_BYTES / row_bytes).unwrap_or(u32::MAX).max(1);
+        if rows < self.storage.height {
+            self.rows = rows;
+        }
+    }
+
+    fn read_tables(&mut self, reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<()> {
+        let (offsets, counts) = if self.tiled { (324, 325) } else { (273, 279) };
+        // Some old writers put tile tables under the strip tags.
+        let pick = |tag: u16| ifd.entry(tag).or_else(|| ifd.entry(if tag == 324 { 273 } else { 279 }));
+        let blocks = self.storage_blocks();
+        let Some(entry) = pick(offsets) else {
+            return Err(FormatError::MissingTag { tag: offsets, name: tag::name(offsets) }.into());
+        };
+        self.offsets = Table::read(reader, entry, blocks)?;
+        self.counts = match pick(counts) {
+            Some(entry) => Table::read(reader, entry, blocks)?,
+            None if self.compression == Compression::None => Table::Computed,
+            None => {
+                return Err(FormatError::MissingTag { tag: counts, name: tag::name(counts) }.into());
+            }
+        };
+        self.check_tables(reader)
+    }
+
+    /// Every block must lie inside the file: a truncated source is found before the run starts.
+    fn check_tables(&mut self, reader: &HeaderReader<'_>) -> Result<()> {
+        let blocks = self.storage_blocks();
+        let read = |offset: u64, len: u64| reader.bytes("the block table", offset, len);
+        let mut first = 0;
+        while first < blocks {
+            let count = TABLE_PAGE.min(blocks - first);
+            let offsets = self.offsets.page(first, count, self.big_endian, read)?;
+            let counts = self.counts.page(first, count, self.big_endian, read)?;
+            for index in 0..count as usize {
+                let raw = self.storage_block_bytes(first + index as u64);
+                let extent = extent(&offsets, &counts, index, raw);
+                if extent.len == 0 {
+                    continue;
+                }
+                let end = extent.offset.saturating_add(extent.len);
+                let file_len = reader.file_len();
+                if end > file_len {
+                    let what = "a block of pixels";
+                    return Err(FormatError::Truncated { what, end, file_len }.into());
+                }
+                if self.compression == Compression::None && extent.len < raw {
+                    return Err(Error::new(FormatError::BlockLength {
+                        expected: raw,
+                        found: extent.len,
+                    })
+                    .with_place(crate::error::Place::Block(first + index as u64)));
+                }
+                let stored = extent.len.min(self.stored_cap(raw));
+                self.max_stored_bytes = self.max_stored_bytes.max(stored);
+            }
+            first += count;
+        }
+        if self.rows < self.storage.height {
+            self.max_stored_bytes =
+                self.max_stored_bytes.min(self.row_bytes() * u64::from(self.rows));
+        }
+        Ok(())
+    }
+
+    /// Bytes of one row of a block as stored.
+    pub fn row_bytes(&self) -> u64 {
+        let samples = u64::from(self.storage.width) * u64::from(self.samples_in_block());
+        (samples * u64::from(self.bits)).div_ceil(8)
+    }
+
+    /// Samples per pixel inside one block: all bands, or 1 if planar.
+    pub fn samples_in_block(&self) -> u32 {
+        if self.planar { 1 } else { self.bands }
+    }
+
+    fn storage_bytes(&self) -> u64 {
+        self.row_bytes().saturating_mul(u64::from(self.storage.height))
+    }
+
+    fn planes(&self) -> u64 {
+        if self.planar { u64::from(self.bands) } else { 1 }
+    }
+
+    /// Access blocks in a row of blocks.
+    pub fn across(&self) -> u32 {
+        self.size.width.div_ceil(self.storage.width)
+    }
+
+    /// Access blocks that a storage block is split in, from top to bottom.
+    fn split(&self) -> u32 {
+        self.storage.height.div_ceil(self.rows)
+    }
+
+    /// Rows of access blocks.
+    pub fn down(&self) -> u32 {
+        let full = self.size.height / self.storage.height;
+        let rest = self.size.height % self.storage.height;
+        full * self.split() + rest.div_ceil(self.rows)
+    }
+
+    /// Access blocks of one plane.
+    pub fn blocks_in_plane(&self) -> u64 {
+        u64::from(self.across()) * u64::from(self.down())
+    }
+
+    /// Width and height of an access block away from the edges.
+    pub fn block_size(&self) -> Size {
+        Size { width: self.storage.width, height: self.rows }
+    }
+
+    fn storage_blocks(&self) -> u64 {
+        let down = u64::from(self.size.height.div_ceil(self.storage.height));
+        u64::from(self.across()) * down * self.planes()
+    }
+
+    fn storage_block_bytes(&self, index: u64) -> u64 {
+        let per_plane = u64::from(self.across())
+            * u64::from(self.size.height.div_ceil(self.storage.height));
+        let row = (index % per_plane) / u64::from(self.across());
+        let above = row * u64::from(self.storage.height);
+        let rows = if self.tiled {
+            u64::from(self.storage.height)
+        } else {
+            u64::from(self.storage.height).min(u64::from(self.size.height) - above)
+        };
+        self.row_bytes() * rows
+    }
+
+    /// First row and rows of the access blocks in row `by` of blocks; the last ones are short.
+    fn block_rows(&self, by: u32) -> (u32, u32) {
+        let (storage, part) = (by / self.split(), by % self.split());
+        let start = storage * self.storage.height + part * self.rows;
+        let end = (start + self.rows).min((storage + 1).saturating_mul(self.storage.height));
+        (start, end.min(self.size.height) - start)
+    }
+
+    /// The row of access blocks that holds a pixel row.
+    pub fn block_row_of(&self, row: u32) -> u32 {
+        let storage = row / self.storage.height;
+        storage * self.split() + (row % self.storage.height) / self.rows
+    }
+
+    /// The column of access blocks that holds a pixel column.
+    pub fn block_col_of(&self, col: u32) -> u32 {
+        col / self.storage.width
+    }
+
+    /// The pixels of the image that an access block holds.
+    pub fn block_window(&self, bx: u32, by: u32) -> Window {
+        let col = bx * self.storage.width;
+        let (row, height) = self.block_rows(by);
+        Window { col, row, width: self.storage.width.min(self.size.width - col), height }
+    }
+
+    /// Width and height of the samples that an access block decodes to: tiles are always whole.
+    pub fn decoded_size(&self, by: u32) -> Size {
+        let (_, rows) = self.block_rows(by);
+        let height = if self.tiled { self.storage.height } else { rows };
+        Size { width: self.storage.width, height }
+    }
+
+    /// Bytes of a decoded access block, at most.
+    pub fn max_decoded_bytes(&self) -> u64 {
+        self.block_size().pixels() * u64::from(self.samples_in_block()) * self.dtype.size() as u64
+    }
+
+    /// Index of the access block `(bx, by)` of a plane; the plane is 0 for chunky images.
+    pub fn block_index(&self, bx: u32, by: u32, plane: u32) -> u64 {
+        u64::from(plane) * self.blocks_in_plane()
+            + u64::from(by) * u64::from(self.across())
+            + u64::from(bx)
+    }
+
+    /// Storage block of an access block, and the byte range in it where the block is a part of one.
+    fn storage_of(&self, index: u64) -> (u64, Option<(u64, u64)>) {
+        if self.rows == self.storage.height {
+            return (index, None);
+        }
+        let (plane, rest) = (index / self.blocks_in_plane(), index % self.blocks_in_plane());
+        let by = (rest / u64::from(self.across())) as u32;
+        let (row, rows) = self.block_rows(by);
+        let strips = u64::from(self.size.height.div_ceil(self.storage.height));
+        let strip = plane * strips + u64::from(row / self.storage.height);
+        let skip = u64::from(row % self.storage.height) * self.row_bytes();
+        (strip, Some((skip, u64::from(rows) * self.row_bytes())))
+    }
+
+    /// The page of the table that an access block's entry is in, if the tables are not in memory.
+    pub(crate) fn table_page(&self, index: u64) -> Option<u64> {
+        let in_file = |table: &Table| matches!(table, Table::InFile { .. });
+        (in_file(&self.offsets) || in_file(&self.counts))
+            .then(|| self.storage_of(index).0 / TABLE_PAGE)
+    }
+
+    /// Reads a page of the tables: offsets, then byte counts.
+    pub(crate) fn read_table_page(&self, source: &dyn ReadAt, page: u64) -> Result<TablePage> {
+        let first = page * TABLE_PAGE;
+        let count = TABLE_PAGE.min(self.storage_blocks().saturating_sub(first));
+        let read = |offset: u64, len: u64| {
+            let mut bytes = vec![0; len as usize];
+            source.read_exact_at(offset, &mut bytes)?;
+            Ok(bytes)
+        };
+        Ok(TablePage {
+            offsets: self.offsets.page(first, count, self.big_endian, read)?,
+            counts: self.counts.page(first, count, self.big_endian, read)?,
+        })
+    }
+
+    /// Where an access block lies. `page` is the table page of [`Layout::table_page`].
+    pub(crate) fn extent(&self, index: u64, page: Option<&TablePage>) -> Extent {
+        let (storage, part) = self.storage_of(index);
+        let raw = self.storage_block_bytes(storage);
+        let whole = match (page, &self.offsets, &self.counts) {
+            (Some(page), ..) => {
+                extent(&page.offsets, &page.counts, (storage % TABLE_PAGE) as usize, raw)
+            }
+            (None, Table::Inline(offsets), Table::Inline(counts)) => {
+                extent(offsets, counts, storage as usize, raw)
+            }
+            (None, Table::Inline(offsets), _) => extent(offsets, &[], storage as usize, raw),
+            // `table_page` names a page whenever the tables are not in memory.
+            _ => Extent { offset: 0, len: 0 },
+        };
+        match part {
+            Some((skip, len)) if whole.len > 0 => Extent { offset: whole.offset + skip, len },
+            _ => Extent { len: whole.len.min(self.stored_cap(raw)), ..whole },
+        }
+    }
+
+    /// Most bytes that are read for a block of `raw` bytes: a table that claims more lies, and what
+    /// follows the longest possible stream is no part of it.
+    fn stored_cap(&self, raw: u64) -> u64 {
+        match self.compression {
+            Compression::None => raw,
+            _ => raw.saturating_mul(2).saturating_add(64 * 1024),
+        }
+    }
+}
+
+/// A page of block offsets and byte counts; counts are empty where the file has none.
+#[derive(Debug, Clone)]
+pub(crate) struct TablePage {
+    offsets: Vec<u64>,
+    counts: Vec<u64>,
+}
+
+impl TablePage {
+    pub(crate) fn bytes(&self) -> usize {
+        (self.offsets.len() + self.counts.len()) * 8
+    }
+}
+
+fn extent(offsets: &[u64], counts: &[u64], index: usize, raw: u64) -> Extent {
+    let offset = offsets.get(index).copied().unwrap_or(0);
+    let stored = if counts.is_empty() { raw } else { counts.get(index).copied().unwrap_or(0) };
+    let len = if offset == 0 { 0 } else { stored };
+    Extent { offset, len }
+}
+
+impl Table {
+    fn read(reader: &HeaderReader<'_>, entry: &crate::tiff::ifd::Entry, blocks: u64) -> Result<Table> {
+        let width = match entry.field {
+            3 => 2,
+            4 | 13 => 4,
+            16 | 18 => 8,
+            other => return Err(bad(entry, "SHORT, LONG or LONG8", format!("type {other}"))),
+        };
+        if entry.count < blocks {
+            return Err(bad(entry, "one value for each block", format!("{} of {blocks}", entry.count)));
+        }
+        reader.check("the block table", entry.offset, blocks.saturating_mul(width))?;
+        let in_file = Table::InFile { offset: entry.offset, width: width as u32 };
+        if blocks > INLINE_BLOCKS {
+            return Ok(in_file);
+        }
+        let read = |offset: u64, len: u64| reader.bytes("the block table", offset, len);
+        Ok(Table::Inline(in_file.page(0, blocks, reader.big_endian, read)?.into()))
+    }
+
+    fn page(
+        &self,
+        first: u64,
+        count: u64,
+        big_endian: bool,
+        read: impl Fn(u64, u64) -> Result<Vec<u8>>,
+    ) -> Result<Vec<u64>> {
+        let (offset, width) = match self {
+            Table::Inline(values) => {
+                return Ok(values[first as usize..(first + count) as usize].to_vec());
+            }
+            Table::Computed => return Ok(Vec::new()),
+            Table::InFile { offset, width } => (*offset, *width),
+        };
+        let bytes = read(offset + first * u64::from(width), count * u64::from(width))?;
+        let value = |raw: &[u8]| {
+            let fold = |sum: u64, b: &u8| sum << 8 | u64::from(*b);
+            if big_endian { raw.iter().fold(0, fold) } else { raw.iter().rev().fold(0, fold) }
+        };
+        Ok(bytes.chunks_exact(width as usize).map(value).collect())
+    }
+}
+
+fn required(reader: &HeaderReader<'_>, ifd: &Ifd, tag: u16) -> Result<u64> {
+    reader
+        .number(ifd, tag)?
+        .ok_or_else(|| FormatError::MissingTag { tag, name: tag::name(tag) }.into())
+}
+
+fn bad_value(tag: u16, expected: &'static str, found: u64) -> Error {
+    FormatError::BadTag { tag, name: tag::name(tag), expected, found: found.to_string() }.into()
+}
+
+/// All bands must agree in bits and format; the rest is refused by name.
+fn sample_type(reader: &HeaderReader<'_>, ifd: &Ifd, mask: bool) -> Result<(DataType, u32)> {
+    const HINT: &str = "convert it, e.g. gdal_translate -ot";
+    let list = |tag: u16, default: u64| -> Result<u64> {
+        let Some(entry) = ifd.entry(tag) else { return Ok(default) };
+        let values = reader.unsigned(entry)?;
+        let first = values.first().copied().unwrap_or(default);
+        if values.iter().any(|v| *v != first) {
+            let feature = format!("bands of different {} ({values:?})", tag::name(tag));
+            return Err(Error::unsupported(feature, HINT));
+        }
+        Ok(first)
+    };
+    let bits = list(258, 1)?;
+    let format = list(339, 1)?;
+    let dtype = match (format, bits) {
+        (1 | 4, 1) if mask => return Ok((DataType::U8, 1)),
+        (1 | 4, 8) => DataType::U8,
+        (2, 8) => DataType::I8,
+        (1 | 4, 16) => DataType::U16,
+        (2, 16) => DataType::I16,
+        (1 | 4, 32) => DataType::U32,
+        (2, 32) => DataType::I32,
+        (1 | 4, 64) => DataType::U64,
+        (2, 64) => DataType::I64,
+        (3, 32) => DataType::F32,
+        (3, 64) => DataType::F64,
+        (5 | 6, bits) => {
+            return Err(Error::unsupported(format!("complex samples of {bits} bits"), HINT));
+        }
+        (format, bits) => {
+            let kind = match format {
+                1 | 4 => "unsigned integer",
+                2 => "signed integer",
+                3 => "floating-point",
+                _ => "unknown",
+            };
+            return Err(Error::unsupported(format!("{bits}-bit {kind} samples"), HINT));
+        }
+    };
+    Ok((dtype, bits as u32))
+}
+
+fn read_compression(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<Compression> {
+    const HINT: &str = "convert it, e.g. gdal_translate -co COMPRESS=DEFLATE";
+    let value = reader.number(ifd, 259)?.unwrap_or(1);
+    if reader.number(ifd, 266)?.unwrap_or(1) == 2 {
+        return Err(Error::unsupported("FillOrder 2 (reversed bits)", HINT));
+    }
+    if reader.number(ifd, 262)? == Some(6) {
+        return Err(Error::unsupported("YCbCr colour", HINT));
+    }
+    if let Some(compression) = u16::try_from(value).ok().and_then(Compression::from_tag) {
+        return Ok(compression);
+    }
+    let name = match value {
+        2 => "CCITT RLE",
+        3 => "CCITT fax group 3",
+        4 => "CCITT fax group 4",
+        6 => "old-style JPEG",
+        7 => "JPEG",
+        34712 => "JPEG 2000",
+        34887 => "LERC",
+        34925 => "LZMA",
+        50001 | 34927 => "WebP",
+        52546 | 50002 => "JPEG XL",
+        _ => "unknown",
+    };
+    Err(Error::unsupported(format!("compression {value} ({name})"), HINT))
+}
+
+fn read_predictor(
+    reader: &HeaderReader<'_>,
+    ifd: &Ifd,
+    compression: Compression,
+    dtype: DataType,
+    bits: u32,
+) -> Result<Predictor> {
+    // Only these codecs have predictors (TIFF 6.0 §14); others ignore the tag, as libtiff does.
+    let has_one =
+        matches!(compression, Compression::Lzw | Compression::Deflate | Compression::Zstd);
+    match reader.number(ifd, 317)?.unwrap_or(1) {
+        _ if !has_one => Ok(Predictor::None),
+        1 => Ok(Predictor::None),
+        2 if bits >= 8 => Ok(Predictor::Horizontal),
+        3 if dtype.is_float() => Ok(Predictor::Float),
+        3 => Err(bad_value(317, "1 or 2 for integers", 3)),
+        other => Err(bad_value(317, "1, 2 or 3", other)),
+    }
+}
