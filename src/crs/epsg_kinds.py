@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Writes epsg_kinds.rs and epsg_values.rs, beside itself, from the EPSG data set of pyproj.
+
+The codes and values are facts of the EPSG Geodetic Parameter Dataset (https://epsg.org), owned by
+IOGP, whose terms ask for this acknowledgement.
+"""
+import pathlib
+import re
+
+from pyproj import CRS
+from pyproj.database import get_database_metadata, get_units_map, query_crs_info
+
+KINDS = {
+    "PROJECTED_CRS": "Projected", "GEOGRAPHIC_2D_CRS": "Geographic", "GEOGRAPHIC_3D_CRS": "Geographic3d",
+    "GEOCENTRIC_CRS": "Geocentric", "VERTICAL_CRS": "Vertical", "COMPOUND_CRS": "Compound",
+}
+units = {u.name: u for u in get_units_map(auth_name="EPSG", allow_deprecated=True).values()}
+UNIT_ALIASES = {"degree": 9102, "degree minute second hemisphere": 9102, "metre": 9001, "grad": 9105}
+
+
+def unit_code(axis_unit):
+    name = axis_unit if isinstance(axis_unit, str) else axis_unit["name"]
+    return UNIT_ALIASES.get(name) or int(units[name].code)
+
+
+def base_code(crs):
+    """The geographic CRS beneath a projected one, by its own code."""
+    return crs.geodetic_crs.to_epsg(min_confidence=100)
+
+
+classes, runs, bases, utm, meridians, geographic, ellipsoids = [], [], [], [], {}, [], {}
+realisations = set()
+for info in sorted(query_crs_info(auth_name="EPSG", allow_deprecated=True), key=lambda i: int(i.code)):
+    code = int(info.code)
+    if code > 32766:
+        continue
+    crs = CRS.from_epsg(code)
+    kind = KINDS[info.type.name]
+    axes = crs.to_json_dict().get("coordinate_system", {}).get("axis")
+    unit = unit_code(axes[0]["unit"]) if axes else 0
+    if (kind, unit) not in classes:
+        classes.append((kind, unit))
+    index = classes.index((kind, unit))
+    if not runs or runs[-1][1] != index:
+        runs.append((code, index))
+    if "Geographic" in kind:
+        meridian = crs.prime_meridian
+        meridian_code = meridian.to_json_dict()["id"]["code"]
+        meridians[meridian_code] = meridian.longitude * meridian.unit_conversion_factor * 180 / 3.141592653589793
+        datum = crs.datum.to_json_dict().get("id", {}).get("code")
+        if crs.name.startswith("WGS 84"):
+            if datum and datum != 6326:
+                realisations.add(datum)
+            datum = 6326  # The realisations count as the ensemble.
+        geographic.append((datum, meridian_code, unit, info.deprecated, kind, code))
+        shape = crs.ellipsoid
+        ellipsoid_code = shape.to_json_dict().get("id", {}).get("code")
+        if ellipsoid_code:
+            ellipsoids[ellipsoid_code] = (shape.semi_major_metre, shape.inverse_flattening)
+    if kind == "Projected":
+        beneath = base_code(crs) or 0
+        if not bases or bases[-1][1] != beneath:
+            bases.append((code, beneath))
+    zone = re.search(r" / UTM zone (\d+)([NS])$", crs.name)
+    base = base_code(crs) if zone and kind == "Projected" and not info.deprecated else None
+    if base and unit == 9001:
+        utm.append((base, zone[2] == "S", int(zone[1]), code))
+
+# One geographic 2D CRS speaks for all of its datum, meridian and unit: 3D and lon-lat forms too.
+main = {}
+for datum, meridian, unit, deprecated, kind, code in sorted(geographic, key=lambda g: (g[3], g[4], g[5])):
+    if datum and kind == "Geographic":
+        main.setdefault((datum, meridian, unit), 4326 if datum == 6326 and meridian == 8901 else code)
+aliases = [(code, main[d, m, u]) for d, m, u, _, _, code in sorted(geographic, key=lambda g: g[5])
+           if main.get((d, m, u), code) != code]
+datums = [(d, code) for (d, m, u), code in sorted(main.items()) if m == 8901 and u == 9102 and d != code + 2000]
+datums += [(d, 4326) for d in sorted(realisations)]
+alias_of = dict(aliases)
+bases = [(code, alias_of.get(base, base)) for code, base in bases]
+bases = [b for i, b in enumerate(bases) if i == 0 or bases[i - 1][1] != b[1]]
+utm = [(alias_of.get(base, base), *rest) for base, *rest in utm]
+
+families = []
+for base, south, zone, code in sorted(utm):
+    last = families[-1] if families else None
+    if last and last[:2] == [base, south] and zone == last[3] + 1 and code == last[4] + zone - last[2]:
+        last[3] = zone
+    elif not (last and last[:2] == [base, south] and zone == last[3]):
+        families.append([base, south, zone, zone, code])
+
+linear, angular = {}, {}
+for unit in units.values():
+    code = int(unit.code)
+    if unit.conv_factor and code < 32767:
+        {"linear": linear, "angular": angular}.get(unit.category, {})[code] = unit.conv_factor
+angular[9102] = angular[9122]
+
+
+lines = []
+
+
+def table(name, doc, kind, cells):
+    lines.append(f"\n/// {doc}\n#[rustfmt::skip]\npub(super) static {name}: &[{kind}] = &[")
+    line = "   "
+    for cell in cells:
+        if len(line) + len(cell) + 2 > 100:
+            lines.append(line)
+            line = "   "
+        line += f" {cell},"
+    lines.append(line + "\n];")
+
+
+def write(name, job, imports=""):
+    head = f"""//! {job}: data only.
+//!
+//! Generated by `epsg_kinds.py` from the EPSG Geodetic Parameter Dataset {get_database_metadata("EPSG.VERSION")} (owned by IOGP,
+//! <https://epsg.org>); do not edit.
+{imports}"""
+    (pathlib.Path(__file__).parent / name).write_text(head + "\n".join(lines) + "\n")
+    lines.clear()
+
+
+def rust_float(value):
+    # Digits beyond the 16th are noise of Python's arithmetic, not of the data set.
+    text = repr(float(f"{value:.16g}"))
+    return text if "." in text or "e" in text else text + ".0"
+
+
+table("CLASSES", "Kind and unit code (EPSG; 0: none) that [`RUNS`] points at.", "(Kind, u16)",
+      [f"(Kind::{k}, {u})" for k, u in classes])
+table("RUNS", "First code of a run and its class; a run ends where the next begins.", "(u16, u8)",
+      [f"({c}, {i})" for c, i in runs])
+table("DATUMS", "Datum and its geographic 2D CRS in degrees, where the codes do not differ by 2000.",
+      "(u16, u16)", [f"({d}, {c})" for d, c in sorted(datums)])
+write("epsg_kinds.rs", "Kind and unit of every EPSG code, and datums", "\nuse super::epsg::Kind;\n")
+
+table("BASES", "First projected code of a run and its base geographic CRS (0: none).", "(u16, u16)",
+      [f"({c}, {b})" for c, b in bases])
+table("UTM", "Base geographic CRS, southern half, first zone, last zone, code of the first zone.",
+      "(u16, bool, u8, u8, u16)", [f"({b}, {str(s).lower()}, {z}, {e}, {c})" for b, s, z, e, c in families])
+table("ALIASES", "Geographic CRS and the 2D one that differs in axes or realisation only.", "(u16, u16)",
+      [f"({c}, {m})" for c, m in aliases])
+table("MERIDIANS", "Prime meridian and its longitude in degrees.", "(u16, f64)",
+      [f"({c}, {rust_float(v)})" for c, v in sorted(meridians.items())])
+table("ELLIPSOIDS", "Ellipsoid, semi-major axis in metres, inverse flattening (0: sphere).", "(u16, f64, f64)",
+      [f"({c}, {rust_float(a)}, {rust_float(f)})" for c, (a, f) in sorted(ellipsoids.items())])
+table("LINEAR", "Linear unit and its length in metres.", "(u16, f64)",
+      [f"({c}, {rust_float(v)})" for c, v in sorted(linear.items())])
+table("ANGULAR", "Angular unit and its size in radians.", "(u16, f64)",
+      [f"({c}, {rust_float(v)})" for c, v in sorted(angular.items())])
+write("epsg_values.rs", "Bases, UTM families, meridians, ellipsoids and units of EPSG")

@@ -1,0 +1,3 @@
+//! TIFF files.
+pub mod gdal_metadata;
+pub mod geokeys;
