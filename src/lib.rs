@@ -1,4 +1,5 @@
 //! smalti
+pub mod codec;
 pub mod error;
 pub mod geometry;
 pub mod raster;
