@@ -1,3 +1,15 @@
-//! TIFF files.
+//! TIFF, BigTIFF and GeoTIFF: bytes of a file <-> headers, blocks of samples, and tags.
+//!
+//! ```text
+//! header ─► directory (IFD) ─► tags ─┬─► Layout: where each block of pixels lies
+//!                                    ├─► geotransform, CRS (GeoKeys)
+//!                                    └─► nodata, colour, GDAL_METADATA
+//! ```
+
 pub mod gdal_metadata;
 pub mod geokeys;
+pub(crate) mod ifd;
+pub mod layout;
+pub mod reader;
+pub mod tag;
+pub mod writer;

@@ -1,0 +1,306 @@
+//! Compressed bytes of one TIFF block ↔ raw bytes, and the predictors that go with them.
+//!
+//! In: a slice that holds one tile or strip as it stands in the file. Out: the caller's buffer,
+//! filled exactly. A codec sees neither files nor sample types; [`predictor`] knows the layout of a
+//! row and no more. Refused: every scheme that is not listed in [`Compression`].
+//!
+//! ```text
+//! read:  block ─► Decoder::decode_into ─► predictor::decode ─► native-endian samples
+//! write: samples ─► predictor::encode ─► Encoder::encode ─► block
+//! ```
+
+mod deflate;
+mod lzw;
+mod packbits;
+pub mod predictor;
+mod zstd;
+
+use std::fmt;
+
+use crate::error::{Error, FormatError, InputError, Result};
+
+/// A compression scheme (TIFF tag 259) that is read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Raw bytes.
+    None,
+    /// LZW, most significant bit first (TIFF 6.0 §13).
+    Lzw,
+    /// A zlib stream (TIFF technote 2); read under its old number 32946 too.
+    Deflate,
+    /// Byte runs (TIFF 6.0 §9).
+    PackBits,
+    /// A Zstandard frame (RFC 8878), libtiff's private number 50000.
+    Zstd,
+}
+
+impl Compression {
+    /// All schemes.
+    pub const ALL: [Compression; 5] = [
+        Compression::None,
+        Compression::Lzw,
+        Compression::Deflate,
+        Compression::PackBits,
+        Compression::Zstd,
+    ];
+
+    /// The scheme of a value of tag 259, or `None` if we do not know it.
+    pub fn from_tag(tag: u16) -> Option<Compression> {
+        match tag {
+            1 => Some(Compression::None),
+            5 => Some(Compression::Lzw),
+            8 | 32946 => Some(Compression::Deflate),
+            32773 => Some(Compression::PackBits),
+            50000 => Some(Compression::Zstd),
+            _ => None,
+        }
+    }
+
+    /// The value of tag 259 that we write.
+    pub fn tag(self) -> u16 {
+        match self {
+            Compression::None => 1,
+            Compression::Lzw => 5,
+            Compression::Deflate => 8,
+            Compression::PackBits => 32773,
+            Compression::Zstd => 50000,
+        }
+    }
+
+    /// The name as options and messages spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Lzw => "lzw",
+            Compression::Deflate => "deflate",
+            Compression::PackBits => "packbits",
+            Compression::Zstd => "zstd",
+        }
+    }
+
+    /// The most bytes that [`Encoder::encode`] makes of `len` raw bytes.
+    ///
+    /// Saturates at `usize::MAX`.
+    pub fn max_encoded_len(self, len: usize) -> usize {
+        let extra = match self {
+            Compression::None => 0,
+            // 12 bits for each byte, a clear code for each table, and what the lanes cost.
+            Compression::Lzw => len / 2 + len / 1024 + 64,
+            // Stored blocks; zlib's own bound for any level and state.
+            Compression::Deflate => len / 8 + len / 256 + 64,
+            // One count for each 128 literal bytes.
+            Compression::PackBits => len / 128 + 1,
+            // A raw block has a header of 3 bytes for 128 KiB; the frame's header is 14 at most.
+            Compression::Zstd => 3 * (len / zstd::CHUNK_LEN + 1) + 16,
+        };
+        len.saturating_add(extra)
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Decodes blocks of any scheme; keeps tables and buffers from one block to the next.
+///
+/// One for each worker. Each codec's state is made when it is first used.
+#[derive(Default)]
+pub struct Decoder {
+    lzw: Option<lzw::Decoder>,
+    deflate: Option<deflate::Decoder>,
+    zstd: Option<zstd::Decoder>,
+}
+
+impl Decoder {
+    /// A decoder without any state yet.
+    pub fn new() -> Decoder {
+        Decoder::default()
+    }
+
+    /// Fills `dst` with the decoded bytes of `src`.
+    ///
+    /// Surplus output, trailing input and a missing end mark are tolerated, as libtiff does.
+    ///
+    /// # Errors
+    /// [`FormatError::Codec`] if the stream is broken, [`FormatError::BlockLength`] if it ends
+    /// before `dst` is full. What `dst` then holds is unspecified.
+    pub fn decode_into(
+        &mut self,
+        compression: Compression,
+        src: &[u8],
+        dst: &mut [u8],
+    ) -> Result<()> {
+        if dst.is_empty() {
+            return Ok(());
+        }
+        let found = match compression {
+            Compression::None => {
+                let len = src.len().min(dst.len());
+                dst[..len].copy_from_slice(&src[..len]);
+                len
+            }
+            Compression::Lzw => self.lzw.get_or_insert_default().decode(src, dst)?,
+            Compression::Deflate => self.deflate.get_or_insert_default().decode(src, dst)?,
+            Compression::PackBits => packbits::decode(src, dst),
+            Compression::Zstd => self.zstd.get_or_insert_default().decode(src, dst)?,
+        };
+        if found < dst.len() {
+            return Err(short(dst.len(), found));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").finish_non_exhaustive()
+    }
+}
+
+/// Encodes blocks with one scheme and level; keeps tables and buffers from one block to the next.
+///
+/// One for each worker.
+pub struct Encoder {
+    state: EncoderState,
+}
+
+enum EncoderState {
+    None,
+    Lzw(lzw::Encoder),
+    Deflate(deflate::Encoder),
+    PackBits,
+    Zstd(Box<zstd::Encoder>),
+}
+
+impl Encoder {
+    /// An encoder; `level` is the codec's own, `None` its default (Deflate 6, Zstandard 1).
+    ///
+    /// # Errors
+    /// [`InputError::Option`] if the codec has no such level: Deflate has 1 to 9, Zstandard 1, the
+    /// others have none.
+    pub fn new(compression: Compression, level: Option<u8>) -> Result<Encoder> {
+        let levels = match compression {
+            Compression::Deflate => Some(1..=9),
+            Compression::Zstd => Some(1..=1),
+            Compression::None | Compression::Lzw | Compression::PackBits => None,
+        };
+        if let Some(level) = level
+            && !levels.as_ref().is_some_and(|levels| levels.contains(&level))
+        {
+            return Err(bad_level(compression, level));
+        }
+        let state = match compression {
+            Compression::None => EncoderState::None,
+            Compression::Lzw => EncoderState::Lzw(lzw::Encoder::new()),
+            Compression::Deflate => {
+                EncoderState::Deflate(deflate::Encoder::new(level.unwrap_or(6)))
+            }
+            Compression::PackBits => EncoderState::PackBits,
+            Compression::Zstd => EncoderState::Zstd(Box::new(zstd::Encoder::new())),
+        };
+        Ok(Encoder { state })
+    }
+
+    /// Replaces what `dst` holds by the encoded bytes of `src`.
+    ///
+    /// `dst` grows to [`Compression::max_encoded_len`] at most.
+    ///
+    /// # Errors
+    /// [`FormatError::Codec`] if the codec fails, which is a bug of it.
+    pub fn encode(&mut self, src: &[u8], dst: &mut Vec<u8>) -> Result<()> {
+        dst.clear();
+        match &mut self.state {
+            EncoderState::None => dst.extend_from_slice(src),
+            EncoderState::Lzw(encoder) => encoder.encode(src, dst),
+            EncoderState::Deflate(encoder) => encoder.encode(src, dst)?,
+            EncoderState::PackBits => packbits::encode(src, dst),
+            EncoderState::Zstd(encoder) => encoder.encode(src, dst)?,
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
+/// A predictor (TIFF tag 317): what a block's bytes stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Predictor {
+    /// Samples as they are.
+    None,
+    /// Differences between samples of neighboring pixels in a row (TIFF 6.0 §14).
+    Horizontal,
+    /// Bytes of floats in planes, then differences between bytes (TIFF technote 3).
+    Float,
+}
+
+impl Predictor {
+    /// The predictor of a value of tag 317, or `None` if we do not know it.
+    pub fn from_tag(tag: u16) -> Option<Predictor> {
+        match tag {
+            1 => Some(Predictor::None),
+            2 => Some(Predictor::Horizontal),
+            3 => Some(Predictor::Float),
+            _ => None,
+        }
+    }
+
+    /// The value of tag 317.
+    pub fn tag(self) -> u16 {
+        match self {
+            Predictor::None => 1,
+            Predictor::Horizontal => 2,
+            Predictor::Float => 3,
+        }
+    }
+}
+
+/// How the samples of a block lie in its bytes: rows of pixels, the samples of a pixel together.
+///
+/// Sample `s` of pixel `(col, row)` starts at byte
+/// `((row * width + col) * samples_per_pixel + s) * dtype_size`. In planar files
+/// `samples_per_pixel` is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowLayout {
+    /// Bytes of a sample: 1, 2, 4 or 8.
+    pub dtype_size: usize,
+    /// Samples of a pixel that lie together.
+    pub samples_per_pixel: usize,
+    /// Pixels of a row.
+    pub width: usize,
+}
+
+impl RowLayout {
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.dtype_size * self.samples_per_pixel * self.width
+    }
+}
+
+#[cold]
+fn broken(codec: Compression, reason: impl Into<String>) -> Error {
+    Error::new(FormatError::Codec { codec: codec.name(), reason: reason.into() })
+}
+
+#[cold]
+fn short(expected: usize, found: usize) -> Error {
+    Error::new(FormatError::BlockLength { expected: expected as u64, found: found as u64 })
+}
+
+#[cold]
+fn bad_level(compression: Compression, level: u8) -> Error {
+    let reason = match compression {
+        Compression::Deflate => format!("{level} is out of range; deflate has the levels 1 to 9"),
+        Compression::Zstd => format!("{level} is not implemented; zstd is written at level 1 only"),
+        _ => format!("{compression} has no levels; leave {level} out"),
+    };
+    Error::new(InputError::Option { option: "--level", reason })
+}
+
+#[cfg(test)]
+mod tests;
