@@ -172,7 +172,7 @@ pub fn run_ordered<S, T: Send>(
         let mut next = 0;
         while next < total {
             if observer.cancelled() {
-                return Err(ErrorKind::Cancelled.into());
+                return Err(Error::from(ErrorKind::Cancelled));
             }
             match receiver.recv_timeout(Duration::from_millis(50)) {
                 Ok((index, weight, result)) => {

@@ -16,6 +16,16 @@ pub struct Raster<T> {
 }
 
 impl<T: Sample> Raster<T> {
+    /// From samples in the order of the index formula.
+    ///
+    /// # Panics
+    /// If their number is not that of the shape.
+    pub fn from_samples(size: Size, bands: u32, samples: Vec<T>) -> Raster<T> {
+        let count = size.pixels().checked_mul(u64::from(bands));
+        assert_eq!(count, Some(samples.len() as u64), "as many samples as the shape has");
+        Raster { size, bands, samples }
+    }
+
     /// A raster of zeros.
     ///
     /// # Errors
@@ -120,6 +130,39 @@ fn sample_count<T: Sample>(size: Size, bands: u32) -> Result<usize> {
         return Err(Error::new(ErrorKind::Limit { what: "a raster in memory", need, max }));
     }
     Ok(bytes as usize / size_of::<T>())
+}
+
+/// Which samples of a raster are valid: a plane for each band, or one for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mask {
+    size: Size,
+    shared: bool,
+    valid: Vec<u8>,
+}
+
+impl Mask {
+    /// From bytes of 0 and 1: index `(plane * height + row) * width + col`. One plane is for all bands.
+    pub fn new(size: Size, valid: Vec<u8>) -> Mask {
+        Mask { size, shared: valid.len() as u64 <= size.pixels(), valid }
+    }
+
+    /// Whether the sample of `band` at `(col, row)` is valid.
+    ///
+    /// # Panics
+    /// If it lies outside.
+    pub fn is_valid(&self, band: u32, col: u32, row: u32) -> bool {
+        assert!(col < self.size.width && row < self.size.height, "pixel inside the raster");
+        let plane = if self.shared { 0 } else { band as usize };
+        let at = plane * self.size.pixels() as usize
+            + row as usize * self.size.width as usize
+            + col as usize;
+        self.valid[at] != 0
+    }
+
+    /// Number of valid samples, of all planes.
+    pub fn count_valid(&self) -> u64 {
+        self.valid.iter().map(|v| u64::from(*v)).sum()
+    }
 }
 
 /// A [`Raster`] of any sample type.

@@ -157,6 +157,11 @@ impl Crs {
         self.kind
     }
 
+    /// Whether its coordinates are longitude and latitude.
+    pub fn is_geographic(&self) -> bool {
+        self.kind == CrsKind::Geographic
+    }
+
     /// EPSG code of the horizontal CRS, where the keys name one or their parameters are those of a
     /// UTM zone. For the realisations of WGS 84 it is the code that the file gives.
     pub fn epsg(&self) -> Option<u32> {

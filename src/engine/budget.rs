@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::codec::Compression;
 use crate::error::{InputError, Result};
 use crate::mosaic::Mosaic;
-use crate::source::Source;
 
 /// Default budget where the machine's memory cannot be known.
 const UNKNOWN_BYTES: u64 = 256 << 20;
@@ -137,17 +136,12 @@ pub struct Budget {
 
 impl Demand {
     /// Worker's own buffers, and the bytes of one result at worst.
-    fn costs(&self, mosaic: &Mosaic, group: u32) -> (u64, u64) {
-        let largest = |bytes: &dyn Fn(&Source) -> u64| mosaic.sources().iter().map(bytes).max().unwrap_or(0);
-        let parts = |s: &Source| [Some(&s.dataset.image), s.dataset.mask.as_deref()];
-        let decoded = largest(&|s| parts(s).into_iter().flatten().map(|l| l.max_decoded_bytes()).max().unwrap_or(0));
-        let stored = largest(&|s| parts(s).into_iter().flatten().map(|l| l.max_stored_bytes).max().unwrap_or(0));
-        let planar = mosaic.sources().iter().any(|s| s.dataset.image.planar);
-        let chunky = mosaic.sources().iter().any(|s| !s.dataset.image.planar && s.bands() > 1);
+    fn costs(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32) -> (u64, u64) {
+        let SourceNeeds { decoded, stored, planar, chunky, masked, .. } = *needs;
         let group = u64::from(group);
         let plane = self.block_pixels * self.sample_bytes;
         let validity = self.block_pixels * if self.shared_validity { 1 } else { group };
-        let mask = if mosaic.sources().iter().any(|s| s.dataset.mask.is_some()) { self.block_pixels } else { 0 };
+        let mask = if masked { self.block_pixels } else { 0 };
         let block_samples = plane * if self.pixel_interleaved { u64::from(self.bands) } else { 1 };
         let encoded = self.compression.max_encoded_len(block_samples as usize) as u64;
         // A block being read, and one being taken apart if it is chunky; bands of planar sources are
@@ -165,9 +159,10 @@ impl Demand {
     /// # Errors
     /// [`InputError::Memory`] with the least budget that would do, if one thread does not fit.
     pub fn share(&self, mosaic: &Mosaic, total_bytes: u64) -> Result<Budget> {
-        let (largest, largest_block) = largest_source_block(mosaic);
+        let needs = SourceNeeds::new(mosaic);
+        let largest = needs.decoded;
         if largest > total_bytes / 8 {
-            let source = &mosaic.sources()[largest_block as usize];
+            let source = &mosaic.sources()[needs.largest];
             let what = format!("{}: a source block of {largest} bytes", source.path().display());
             let hint = "raise --memory, or rewrite the source in smaller strips or tiles, e.g. \
                         gdal_translate -co TILED=YES";
@@ -183,7 +178,7 @@ impl Demand {
         }
         for threads in (1..=self.threads.max(1)).rev() {
             for group in &groups {
-                let (thread_bytes, reserve_bytes) = self.costs(mosaic, *group);
+                let (thread_bytes, reserve_bytes) = self.costs(mosaic, &needs, *group);
                 let workers = thread_bytes * threads as u64;
                 // Two results in the window for each thread keep all at work, if they can be had.
                 let least_window = reserve_bytes * if threads > 1 { threads as u64 } else { 1 };
@@ -206,7 +201,7 @@ impl Demand {
             }
         }
         let group = groups.last().copied().unwrap_or(1);
-        let (thread, reserve) = self.costs(mosaic, group);
+        let (thread, reserve) = self.costs(mosaic, &needs, group);
         let need_bytes = (FIXED_BYTES + thread + reserve + LEAST_CACHE_BYTES.max(2 * largest)).max(largest * 8);
         let what = format!("a block of {} pixels and {} bands", self.block_pixels, self.bands);
         let hint = format!("pass --memory {}M, or a smaller --chunk", need_bytes.div_ceil(1 << 20));
@@ -214,11 +209,36 @@ impl Demand {
     }
 }
 
-/// Bytes of the largest decoded source block, and the number of its source.
-fn largest_source_block(mosaic: &Mosaic) -> (u64, u32) {
-    let sizes = mosaic.sources().iter().zip(0u32..).map(|(source, id)| {
-        let mask = source.dataset.mask.as_ref().map_or(0, |m| m.max_decoded_bytes());
-        (source.dataset.image.max_decoded_bytes().max(mask), id)
-    });
-    sizes.max_by_key(|(bytes, id)| (*bytes, std::cmp::Reverse(*id))).unwrap_or((0, 0))
+/// What the sources' blocks ask for.
+#[derive(Debug, Clone, Copy, Default)]
+struct SourceNeeds {
+    /// Bytes of the largest decoded block.
+    decoded: u64,
+    /// Number of the first source that has it.
+    largest: usize,
+    /// Bytes of the largest stored block.
+    stored: u64,
+    planar: bool,
+    chunky: bool,
+    masked: bool,
+}
+
+impl SourceNeeds {
+    fn new(mosaic: &Mosaic) -> SourceNeeds {
+        let mut needs = SourceNeeds::default();
+        for (id, source) in mosaic.sources().iter().enumerate() {
+            let image = &source.dataset.image;
+            let mask = source.dataset.mask.as_deref();
+            for layout in [Some(image), mask].into_iter().flatten() {
+                if layout.max_decoded_bytes() > needs.decoded {
+                    (needs.decoded, needs.largest) = (layout.max_decoded_bytes(), id);
+                }
+                needs.stored = needs.stored.max(layout.max_stored_bytes);
+            }
+            needs.planar |= image.planar;
+            needs.chunky |= !image.planar && image.bands > 1;
+            needs.masked |= mask.is_some();
+        }
+        needs
+    }
 }

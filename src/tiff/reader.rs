@@ -12,7 +12,7 @@ use crate::io::ReadAt;
 use crate::raster::AnyRaster;
 use crate::sample::{DataType, Nodata, Sample};
 use crate::tiff::gdal_metadata::GdalMetadata;
-use crate::tiff::geokeys::{self, GeoTags};
+use crate::tiff::geokeys::{self, PlacementTags};
 use crate::tiff::ifd::{HeaderReader, Ifd};
 use crate::tiff::layout::{Extent, Layout};
 use crate::tiff::tag;
@@ -101,10 +101,24 @@ impl Dataset {
         let ifd = &directories[0];
         let image = Layout::read(&reader, ifd, false).in_place(Place::Ifd(0))?;
         let (mask, overviews) = other_images(&reader, &directories, &image)?;
-        let geo = geo_tags(&reader, ifd)?;
-        let keys = geokeys::parse(&geo)?;
-        let world = if geo.has_transform() { None } else { world_file()? };
-        let transform = geokeys::transform(&geo, world.as_deref(), keys.pixel_is_point)?;
+        let keys = geokeys(&reader, ifd)?;
+        let floats = |tag: u16| -> Result<Vec<f64>> {
+            ifd.entry(tag).map_or_else(|| Ok(Vec::new()), |entry| reader.floats(entry))
+        };
+        let (transformation, pixel_scale, tiepoints) = (
+            floats(tag::MODEL_TRANSFORMATION)?,
+            floats(tag::MODEL_PIXEL_SCALE)?,
+            floats(tag::MODEL_TIEPOINT)?,
+        );
+        let tagged = !transformation.is_empty() || !(pixel_scale.is_empty() || tiepoints.is_empty());
+        let world_file = if tagged { None } else { world_file()? };
+        let transform = geokeys::geotransform(&PlacementTags {
+            transformation: &transformation,
+            pixel_scale: &pixel_scale,
+            tiepoints: &tiepoints,
+            world_file: world_file.as_deref(),
+            pixel_is_point: keys.pixel_is_point,
+        })?;
         let nodata = match reader.text(ifd, tag::GDAL_NODATA)? {
             // What is no number (a lone space is common) is no nodata, as in GDAL.
             Some(text) => Nodata::parse(&text).ok(),
@@ -115,7 +129,7 @@ impl Dataset {
             file_len: reader.file_len(),
             shared: Arc::new(Shared {
                 color: color(&reader, ifd, image.bands)?,
-                metadata: metadata(&reader, ifd, image.bands)?,
+                metadata: metadata(&reader, ifd)?,
             }),
             image,
             mask,
@@ -183,29 +197,23 @@ fn other_images(
     Ok((mask, overviews.into()))
 }
 
-fn geo_tags(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<GeoTags> {
-    let floats = |tag: u16| -> Result<Vec<f64>> {
-        ifd.entry(tag).map_or_else(|| Ok(Vec::new()), |entry| reader.floats(entry))
-    };
-    let directory = match ifd.entry(tag::GEO_KEY_DIRECTORY) {
+fn geokeys(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<geokeys::GeoKeys> {
+    let directory: Vec<u16> = match ifd.entry(tag::GEO_KEY_DIRECTORY) {
         // Values are SHORT; wider ones that fit are as good.
         Some(entry) => {
             reader.unsigned(entry)?.iter().map(|v| u16::try_from(*v).unwrap_or(0)).collect()
         }
         None => Vec::new(),
     };
+    let doubles = match ifd.entry(tag::GEO_DOUBLE_PARAMS) {
+        Some(entry) => reader.floats(entry)?,
+        None => Vec::new(),
+    };
     let ascii = match ifd.entry(tag::GEO_ASCII_PARAMS) {
         Some(entry) => reader.value_bytes(entry)?,
         None => Vec::new(),
     };
-    Ok(GeoTags {
-        directory,
-        doubles: floats(tag::GEO_DOUBLE_PARAMS)?,
-        ascii,
-        pixel_scale: floats(tag::MODEL_PIXEL_SCALE)?,
-        tiepoints: floats(tag::MODEL_TIEPOINT)?,
-        transformation: floats(tag::MODEL_TRANSFORMATION)?,
-    })
+    geokeys::parse(&directory, &doubles, &ascii)
 }
 
 fn color(reader: &HeaderReader<'_>, ifd: &Ifd, bands: u32) -> Result<Color> {
@@ -228,9 +236,9 @@ fn color(reader: &HeaderReader<'_>, ifd: &Ifd, bands: u32) -> Result<Color> {
     })
 }
 
-fn metadata(reader: &HeaderReader<'_>, ifd: &Ifd, bands: u32) -> Result<GdalMetadata> {
+fn metadata(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<GdalMetadata> {
     match reader.text(ifd, tag::GDAL_METADATA)? {
-        Some(xml) => GdalMetadata::parse(&xml, bands),
+        Some(xml) => GdalMetadata::parse(&xml),
         None => Ok(GdalMetadata::default()),
     }
 }

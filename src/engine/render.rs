@@ -1,0 +1,683 @@
+//! Renders a window of a mosaic: which sources, which of their blocks, and their rows onto a canvas.
+//!
+//! Sources are visited from the one that counts most downwards, and a sample is written once. A source
+//! block is not even decoded where everything under it is valid already.
+
+use std::ops::Range;
+
+use crate::composite;
+use crate::engine::rows::{Gather, mark_row, mark_zero_row, row_as};
+use crate::error::Result;
+use crate::geometry::Window;
+use crate::mosaic::layer::{FLOOR_PX, Mapping, Placement};
+use crate::mosaic::plan::Schedule;
+use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
+use crate::ordered::Ticket;
+use crate::raster::AnyRaster;
+use crate::sample::Sample;
+use crate::source::Source;
+use crate::source::blocks::{Block, Blocks, ReadScratch, Request};
+use crate::tiff::layout::Layout;
+use crate::tiff::reader::{BlockId, Part, blocks_of};
+
+/// How often a source block is asked for in a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Uses<'a> {
+    /// Nobody knows: it stays while there is room.
+    Unknown,
+    /// Once for each cell that it meets, `passes` times over.
+    Cells { schedule: &'a Schedule, passes: u64 },
+}
+
+/// What all windows of a run have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Renderer<'a> {
+    pub(crate) mosaic: &'a Mosaic,
+    pub(crate) blocks: &'a Blocks<'a>,
+    pub(crate) uses: Uses<'a>,
+}
+
+/// Whether one plane of validity serves all bands: nodata is judged by pixel, or there is none.
+pub(crate) fn shares_validity(mosaic: &Mosaic) -> bool {
+    let by_band = |source: &Source| {
+        let dtype = source.dtype();
+        dtype.is_float()
+            || (0..source.bands()).any(|b| source.nodata.band(b).is_some_and(|v| v.fits(dtype)))
+    };
+    mosaic.bands == 1
+        || mosaic.nodata_mode != NodataMode::Band
+        || !mosaic.sources().iter().any(by_band)
+}
+
+/// Samples and validity of a window; some of the mosaic's bands.
+#[derive(Debug)]
+pub(crate) struct Canvas<T> {
+    pub(crate) window: Window,
+    pub(crate) bands: Range<u32>,
+    /// Index `(band - bands.start) * pixels + row * width + col`.
+    pub(crate) samples: Vec<T>,
+    /// One plane for each band, or one for all; 1 where valid.
+    pub(crate) valid: Vec<u8>,
+    shared: bool,
+    /// Samples of all planes that are not valid yet.
+    left: u64,
+    /// NaN may stand where nothing is valid.
+    pub(crate) keeps_nan: bool,
+}
+
+impl<T: Sample> Canvas<T> {
+    pub(crate) fn new() -> Canvas<T> {
+        let window = Window { col: 0, row: 0, width: 1, height: 1 };
+        Canvas { window, bands: 0..0, samples: Vec::new(), valid: Vec::new(), shared: true, left: 0, keeps_nan: false }
+    }
+
+    fn clear(&mut self, window: Window, bands: Range<u32>, shared: bool) {
+        let pixels = window.pixels() as usize;
+        let planes = if shared { 1 } else { bands.len() };
+        self.samples.clear();
+        self.samples.resize(pixels * bands.len(), T::ZERO);
+        self.valid.clear();
+        self.valid.resize(pixels * planes, 0);
+        self.left = self.valid.len() as u64;
+        (self.window, self.bands, self.shared) = (window, bands, shared);
+        self.keeps_nan = false;
+    }
+
+    /// Whether no source left anything here.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.is_empty() && !self.keeps_nan
+    }
+
+    /// Whether validity is one plane for all bands.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Whether no sample is valid.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left == self.valid.len() as u64
+    }
+
+    fn pixels(&self) -> usize {
+        self.window.pixels() as usize
+    }
+
+    /// The plane of validity of the `index`-th band here.
+    pub(crate) fn valid_of(&self, index: usize) -> &[u8] {
+        let plane = if self.shared { 0 } else { index };
+        &self.valid[plane * self.pixels()..][..self.pixels()]
+    }
+
+    /// The samples of the `index`-th band here, and their validity.
+    pub(crate) fn band_mut(&mut self, index: usize) -> (&mut [T], &[u8]) {
+        let pixels = self.pixels();
+        let plane = if self.shared { 0 } else { index };
+        (&mut self.samples[index * pixels..][..pixels], &self.valid[plane * pixels..][..pixels])
+    }
+
+    /// Whether every sample of all planes in a part of the window is valid.
+    fn is_full(&self, part: Window) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        (0..self.valid.len() / self.pixels()).all(|plane| {
+            (part.row..part.row_end()).all(|row| {
+                let at = plane * self.pixels() + self.index(part.col, row);
+                self.valid[at..at + part.width as usize].iter().all(|v| *v == 1)
+            })
+        })
+    }
+
+    fn index(&self, col: u32, row: u32) -> usize {
+        (row - self.window.row) as usize * self.window.width as usize
+            + (col - self.window.col) as usize
+    }
+}
+
+/// Scratch memory of one thread that renders.
+#[derive(Debug)]
+pub(crate) struct RenderScratch<T> {
+    read: ReadScratch,
+    hits: Vec<u32>,
+    cols: Vec<u32>,
+    rows: Vec<u32>,
+    mask: Vec<u8>,
+    row: RowScratch<T>,
+}
+
+/// Rows on their way from a block to the canvas.
+#[derive(Debug)]
+struct RowScratch<T> {
+    samples: Vec<T>,
+    valid: Vec<u8>,
+    other: Vec<u8>,
+    hit: Vec<u8>,
+    affine: Vec<u32>,
+}
+
+// Not derived: that would ask for `T: Default`.
+impl<T> Default for RenderScratch<T> {
+    fn default() -> RenderScratch<T> {
+        RenderScratch {
+            read: ReadScratch::default(),
+            hits: Vec::new(),
+            cols: Vec::new(),
+            rows: Vec::new(),
+            mask: Vec::new(),
+            row: RowScratch {
+                samples: Vec::new(),
+                valid: Vec::new(),
+                other: Vec::new(),
+                hit: Vec::new(),
+                affine: Vec::new(),
+            },
+        }
+    }
+}
+
+/// A source as it lies in a window.
+struct Placed<'a> {
+    id: u32,
+    source: &'a Source,
+    mapping: Mapping,
+    place: Placement,
+    /// Grid pixels that it may have.
+    dst: Window,
+    /// Source pixels that those may need.
+    src: Window,
+}
+
+impl<'a> Renderer<'a> {
+    /// Renders `bands` of a window.
+    pub(crate) fn render<T: Sample>(
+        &self,
+        window: Window,
+        bands: Range<u32>,
+        canvas: &mut Canvas<T>,
+        scratch: &mut RenderScratch<T>,
+        ticket: Option<&Ticket<'_>>,
+    ) -> Result<()> {
+        canvas.clear(window, bands, shares_validity(self.mosaic));
+        let mut hits = std::mem::take(&mut scratch.hits);
+        self.mosaic.hits(window, &mut hits);
+        for id in &hits {
+            if canvas.left == 0 {
+                break;
+            }
+            self.paint_source(*id, canvas, scratch, ticket)?;
+        }
+        scratch.hits = hits;
+        Ok(())
+    }
+
+    fn paint_source<T: Sample>(
+        &self,
+        id: u32,
+        canvas: &mut Canvas<T>,
+        scratch: &mut RenderScratch<T>,
+        ticket: Option<&Ticket<'_>>,
+    ) -> Result<()> {
+        let source = &self.mosaic.sources()[id as usize];
+        let (mapping, place) = self.mosaic.placement(id);
+        let Some(dst) = self.mosaic.source_window(id, canvas.window) else { return Ok(()) };
+        let Some((dst, src)) = source_pixels(source, mapping, place, dst, scratch) else {
+            return Ok(());
+        };
+        if canvas.is_full(dst) {
+            return Ok(());
+        }
+        let placed = Placed { id, source, mapping, place, dst, src };
+        self.read_mask(&placed, scratch)?;
+        let layout = &source.dataset.image;
+        let (cols, rows) = blocks_of(layout, src);
+        // Blocks that another thread is decoding are left for last: two threads in one striped scene
+        // would otherwise wait for each other at every strip.
+        let mut deferred = Vec::new();
+        for by in rows {
+            for bx in cols.clone() {
+                if let Some(ticket) = ticket {
+                    ticket.check()?;
+                }
+                if !self.paint_block(&placed, bx, by, false, canvas, scratch)? {
+                    deferred.push((bx, by));
+                }
+            }
+        }
+        for (bx, by) in deferred {
+            self.paint_block(&placed, bx, by, true, canvas, scratch)?;
+        }
+        Ok(())
+    }
+
+    /// Paints what a block gives; `false` if another thread is decoding it and `wait` is false.
+    fn paint_block<T: Sample>(
+        &self,
+        placed: &Placed<'_>,
+        bx: u32,
+        by: u32,
+        wait: bool,
+        canvas: &mut Canvas<T>,
+        scratch: &mut RenderScratch<T>,
+    ) -> Result<bool> {
+        let layout = &placed.source.dataset.image;
+        let block = layout.block_window(bx, by);
+        let Some(part) = patch(placed, block, scratch) else { return Ok(true) };
+        if canvas.is_full(part) {
+            return Ok(true);
+        }
+        let mut planes = Vec::new();
+        for plane in self.planes(placed.source, &canvas.bands) {
+            let id = BlockId { bx, by, plane };
+            let uses = self.uses_of(placed, layout, id, block);
+            let request = Request { source: placed.id, part: Part::Image, id, uses };
+            // Once one plane is held the others are waited for.
+            let wait = wait || !planes.is_empty();
+            match self.blocks.get(request, wait, &mut scratch.read)? {
+                Some(block) => planes.push((plane, block)),
+                None => return Ok(false),
+            }
+        }
+        self.paint_rows(placed, block, part, &planes, canvas, scratch);
+        for (_, block) in planes {
+            self.blocks.give_back(block);
+        }
+        Ok(true)
+    }
+
+    /// Planes of a source's blocks that some bands need: their own, and those that decide on validity.
+    fn planes(&self, source: &Source, bands: &Range<u32>) -> Vec<u32> {
+        if !source.dataset.image.planar {
+            return vec![0];
+        }
+        let alpha = source.dataset.alpha_band();
+        let judged = shares_validity(self.mosaic) && self.judges(source);
+        (0..source.bands()).filter(|b| bands.contains(b) || judged || Some(*b) == alpha).collect()
+    }
+
+    /// Whether nodata or NaN is looked for in this source.
+    fn judges(&self, source: &Source) -> bool {
+        source.dtype().is_float()
+            || (0..source.bands())
+                .any(|b| source.nodata.band(b).is_some_and(|v| v.fits(source.dtype())))
+    }
+
+    fn uses_of(&self, placed: &Placed<'_>, layout: &Layout, id: BlockId, block: Window) -> u64 {
+        let Uses::Cells { schedule, passes } = self.uses else { return u64::MAX };
+        let (col, row) = (placed.place.col + i64::from(block.col), placed.place.row + i64::from(block.row));
+        let Some(all) = self.mosaic.grid.size.window() else { return 1 };
+        let Some(window) = placed.mapping.grid_window(col, row, block.size(), all) else { return 1 };
+        let shared = !layout.planar || Some(id.plane) == placed.source.dataset.alpha_band();
+        schedule.cells_of(window) * if shared { passes } else { 1 }
+    }
+
+    /// Fills `scratch.mask` with the internal mask over the placed source's pixels, 1 where valid.
+    fn read_mask<T>(&self, placed: &Placed<'_>, scratch: &mut RenderScratch<T>) -> Result<()> {
+        let Some(layout) = &placed.source.dataset.mask else { return Ok(()) };
+        let src = placed.src;
+        let width = src.width as usize;
+        scratch.mask.clear();
+        scratch.mask.resize(src.pixels() as usize, 1);
+        let (cols, rows) = blocks_of(layout, src);
+        for by in rows {
+            for bx in cols.clone() {
+                let id = BlockId { bx, by, plane: 0 };
+                let request = Request { source: placed.id, part: Part::Mask, id, uses: u64::MAX };
+                let Some(block) = self.blocks.get(request, true, &mut scratch.read)? else { continue };
+                let window = layout.block_window(bx, by);
+                let Some(part) = window.intersection(src) else { continue };
+                for row in part.row..part.row_end() {
+                    let at = (row - src.row) as usize * width + (part.col - src.col) as usize;
+                    let out = &mut scratch.mask[at..at + part.width as usize];
+                    let gather = Gather::Run {
+                        start: (part.col - window.col) as usize,
+                        row: (row - window.row) as usize,
+                    };
+                    mark_zero_row(block.raster(), 0, &gather, out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Paints the rows of a block onto a part of the canvas.
+    fn paint_rows<T: Sample>(
+        &self,
+        placed: &Placed<'_>,
+        block: Window,
+        part: Window,
+        planes: &[(u32, Block)],
+        canvas: &mut Canvas<T>,
+        scratch: &mut RenderScratch<T>,
+    ) {
+        let RenderScratch { cols, rows, mask, row: buffers, .. } = scratch;
+        let planar = placed.source.dataset.image.planar;
+        let bands = BandLookup { planes, planar };
+        for row in part.row..part.row_end() {
+            let gather = match placed.mapping {
+                Mapping::Shift { col: dc, row: dr } => Gather::Run {
+                    start: (i64::from(part.col) + dc - placed.place.col - i64::from(block.col)) as usize,
+                    row: (i64::from(row) + dr - placed.place.row - i64::from(block.row)) as usize,
+                },
+                Mapping::Axis { .. } => {
+                    let at = (part.col - placed.dst.col) as usize;
+                    Gather::Table {
+                        cols: &cols[at..at + part.width as usize],
+                        first: block.col,
+                        row: (rows[(row - placed.dst.row) as usize] - block.row) as usize,
+                    }
+                }
+                Mapping::Affine(_) => {
+                    affine_row(placed, block, part, row, &mut buffers.affine, &mut buffers.hit);
+                    Gather::Index(&buffers.affine)
+                }
+            };
+            let affine = matches!(placed.mapping, Mapping::Affine(_));
+            let base = Base {
+                hit: affine.then_some(buffers.hit.as_slice()),
+                mask: placed.source.dataset.mask.as_ref().map(|_| mask.as_slice()),
+                part,
+                row,
+            };
+            let (samples, valid, other) =
+                (&mut buffers.samples, &mut buffers.valid, &mut buffers.other);
+            let limited = base.validity(placed, &gather, cols, &bands, valid, block);
+            self.paint_row(placed.source, &bands, &gather, limited, canvas, part, row, (samples, valid, other));
+        }
+    }
+
+    /// Paints one row in all bands of the canvas. `limited`: `valid` already excludes some pixels.
+    #[expect(clippy::too_many_arguments, reason = "the innermost step; a struct would hide the data flow")]
+    fn paint_row<T: Sample>(
+        &self,
+        source: &Source,
+        bands: &BandLookup<'_>,
+        gather: &Gather<'_>,
+        limited: bool,
+        canvas: &mut Canvas<T>,
+        part: Window,
+        row: u32,
+        (samples, valid, other): (&mut Vec<T>, &mut Vec<u8>, &mut Vec<u8>),
+    ) {
+        let (at, width, pixels) = (canvas.index(part.col, row), part.width as usize, canvas.pixels());
+        let judges = self.judges(source);
+        let alpha = source.dataset.alpha_band();
+        let keep_nan = T::IS_FLOAT
+            && source.dtype().is_float()
+            && self.mosaic.nodata.is_none()
+            && self.mosaic.validity == ValidityOutput::Nodata;
+        canvas.keeps_nan |= keep_nan;
+        let shared = canvas.shared;
+        if shared && judges {
+            self.judge_pixels(source, bands, gather, valid, other);
+        }
+        let limited = limited || (shared && judges);
+        for (index, band) in canvas.bands.clone().enumerate() {
+            let (raster, local) = bands.get(band);
+            let src = row_as(raster, local, gather, width, samples);
+            let plane = if shared { at } else { index * pixels + at };
+            let src_valid = if !shared && judges && Some(band) != alpha {
+                other.clear();
+                other.extend_from_slice(valid);
+                mark_row(raster, local, gather, source.nodata.band(band), other);
+                Some(other.as_slice())
+            } else {
+                limited.then_some(valid.as_slice())
+            };
+            let dst = &mut canvas.samples[index * pixels + at..][..width];
+            let dst_valid = &mut canvas.valid[plane..plane + width];
+            composite::fill_under(dst, dst_valid, src, src_valid);
+            if keep_nan {
+                composite::keep_nan(dst, dst_valid, src);
+            }
+            if !shared {
+                canvas.left -= composite::merge_valid(dst_valid, src_valid);
+            }
+        }
+        if shared {
+            let src_valid = limited.then_some(valid.as_slice());
+            canvas.left -= composite::merge_valid(&mut canvas.valid[at..at + width], src_valid);
+        }
+    }
+
+    /// Judges pixels by all their bands but alpha (SPEC §5.2).
+    fn judge_pixels(
+        &self,
+        source: &Source,
+        bands: &BandLookup<'_>,
+        gather: &Gather<'_>,
+        valid: &mut [u8],
+        other: &mut Vec<u8>,
+    ) {
+        let alpha = source.dataset.alpha_band();
+        let any = self.mosaic.nodata_mode == NodataMode::Any;
+        other.clear();
+        other.resize(valid.len() * 2, 0);
+        let (some, own) = other.split_at_mut(valid.len());
+        for band in (0..source.bands()).filter(|band| Some(*band) != alpha) {
+            let (raster, local) = bands.get(band);
+            let nodata = source.nodata.band(band);
+            if any {
+                mark_row(raster, local, gather, nodata, valid);
+                continue;
+            }
+            own.fill(1);
+            mark_row(raster, local, gather, nodata, own);
+            for (some, own) in some.iter_mut().zip(own.iter()) {
+                *some |= own;
+            }
+        }
+        if !any {
+            for (valid, some) in valid.iter_mut().zip(some.iter()) {
+                *valid &= some;
+            }
+        }
+    }
+}
+
+/// Finds the raster and the band in it of a source's band.
+struct BandLookup<'a> {
+    planes: &'a [(u32, Block)],
+    planar: bool,
+}
+
+impl BandLookup<'_> {
+    fn get(&self, band: u32) -> (&AnyRaster, u32) {
+        if !self.planar {
+            return (self.planes[0].1.raster(), band);
+        }
+        // `Renderer::planes` names every band that is asked for.
+        let found = self.planes.iter().find(|(plane, _)| *plane == band);
+        (found.unwrap_or(&self.planes[0]).1.raster(), 0)
+    }
+}
+
+/// What limits the validity of a whole row, whatever the bands hold.
+struct Base<'a> {
+    hit: Option<&'a [u8]>,
+    mask: Option<&'a [u8]>,
+    part: Window,
+    row: u32,
+}
+
+impl Base<'_> {
+    /// Writes the row's validity to `valid`; `false` if nothing limits it.
+    fn validity(
+        &self,
+        placed: &Placed<'_>,
+        gather: &Gather<'_>,
+        cols: &[u32],
+        bands: &BandLookup<'_>,
+        valid: &mut Vec<u8>,
+        block: Window,
+    ) -> bool {
+        let width = self.part.width as usize;
+        valid.clear();
+        valid.resize(width, 1);
+        if let Some(hit) = self.hit {
+            valid.copy_from_slice(hit);
+        }
+        if let Some(mask) = self.mask {
+            self.apply_mask(placed, gather, cols, mask, valid, block);
+        }
+        if let Some(alpha) = placed.source.dataset.alpha_band() {
+            let (raster, local) = bands.get(alpha);
+            mark_zero_row(raster, local, gather, valid);
+            return true;
+        }
+        self.hit.is_some() || self.mask.is_some()
+    }
+
+    fn apply_mask(
+        &self,
+        placed: &Placed<'_>,
+        gather: &Gather<'_>,
+        cols: &[u32],
+        mask: &[u8],
+        valid: &mut [u8],
+        block: Window,
+    ) {
+        let src = placed.src;
+        let stride = src.width as usize;
+        match gather {
+            Gather::Run { start, row } => {
+                let row = block.row as usize + row - src.row as usize;
+                let col = block.col as usize + start - src.col as usize;
+                let mask = &mask[row * stride + col..][..valid.len()];
+                composite::mark_zero(valid, mask);
+            }
+            Gather::Table { row, .. } => {
+                let row = block.row as usize + row - src.row as usize;
+                let at = (self.part.col - placed.dst.col) as usize;
+                for (v, col) in valid.iter_mut().zip(&cols[at..]) {
+                    *v &= mask[row * stride + (*col - src.col) as usize];
+                }
+            }
+            Gather::Index(_) => {
+                for (index, v) in valid.iter_mut().enumerate().filter(|(_, v)| **v != 0) {
+                    let col = self.part.col + index as u32;
+                    if let Some((c, r)) = source_pixel(placed, col, self.row) {
+                        *v = mask[(r - src.row) as usize * stride + (c - src.col) as usize];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Cuts a window to the grid pixels whose centre is in the source, and finds the source pixels that
+/// they need. Fills the tables of source columns and rows for [`Mapping::Axis`].
+fn source_pixels<T>(
+    source: &Source,
+    mapping: Mapping,
+    place: Placement,
+    dst: Window,
+    scratch: &mut RenderScratch<T>,
+) -> Option<(Window, Window)> {
+    let size = source.dataset.image.size;
+    match mapping {
+        Mapping::Shift { col, row } => {
+            // Exact: `grid_window` cut it to the source.
+            let col0 = i64::from(dst.col) + col - place.col;
+            let row0 = i64::from(dst.row) + row - place.row;
+            let (w, h) = (i64::from(dst.width), i64::from(dst.height));
+            Some((dst, Window::from_corners(col0, row0, col0 + w, row0 + h)?))
+        }
+        Mapping::Axis { scale, phase } => {
+            let axis = |first: u32, count: u32, axis: usize, offset: i64, side: u32, out: &mut Vec<u32>| {
+                out.clear();
+                let mut start = first;
+                for index in first..first + count {
+                    let u = (f64::from(index) + 0.5) * scale[axis] + phase[axis];
+                    let position = (u + FLOOR_PX).floor() as i64 - offset;
+                    if (0..i64::from(side)).contains(&position) {
+                        if out.is_empty() {
+                            start = index;
+                        }
+                        out.push(position as u32);
+                    }
+                }
+                start
+            };
+            let RenderScratch { cols, rows, .. } = scratch;
+            let col = axis(dst.col, dst.width, 0, place.col, size.width, cols);
+            let row = axis(dst.row, dst.height, 1, place.row, size.height, rows);
+            let (c0, c1) = (cols.iter().min()?, cols.iter().max()?);
+            let (r0, r1) = (rows.iter().min()?, rows.iter().max()?);
+            let dst = Window::new(col, row, cols.len() as u32, rows.len() as u32)?;
+            Some((dst, Window::new(*c0, *r0, c1 - c0 + 1, r1 - r0 + 1)?))
+        }
+        Mapping::Affine(_) => {
+            // The box of the four corner centres holds all centres; a pixel more for rounding.
+            let corners = [
+                (dst.col, dst.row),
+                (dst.col_end() - 1, dst.row),
+                (dst.col, dst.row_end() - 1),
+                (dst.col_end() - 1, dst.row_end() - 1),
+            ]
+            .map(|(col, row)| mapping.center(col, row));
+            let low = |axis: usize| corners.iter().map(|c| c[axis]).fold(f64::MAX, f64::min).floor() as i64 - 1;
+            let high = |axis: usize| corners.iter().map(|c| c[axis]).fold(f64::MIN, f64::max).floor() as i64 + 2;
+            let src = Window::from_corners(
+                low(0) - place.col,
+                low(1) - place.row,
+                high(0) - place.col,
+                high(1) - place.row,
+            )?;
+            Some((dst, src.intersection(size.window()?)?))
+        }
+    }
+}
+
+/// The part of the placed source's grid pixels that a block gives.
+fn patch<T>(placed: &Placed<'_>, block: Window, scratch: &RenderScratch<T>) -> Option<Window> {
+    let (col, row) =
+        (placed.place.col + i64::from(block.col), placed.place.row + i64::from(block.row));
+    match placed.mapping {
+        Mapping::Shift { .. } | Mapping::Affine(_) => {
+            placed.mapping.grid_window(col, row, block.size(), placed.dst)
+        }
+        Mapping::Axis { .. } => {
+            // The tables run up or down, so what lies in the block is one run.
+            let run = |table: &[u32], start: u32, end: u32| {
+                let inside = |v: &u32| (start..end).contains(v);
+                let first = table.iter().position(inside)?;
+                Some((first as u32, table[first..].iter().take_while(|v| inside(v)).count() as u32))
+            };
+            let (c, width) = run(&scratch.cols, block.col, block.col_end())?;
+            let (r, height) = run(&scratch.rows, block.row, block.row_end())?;
+            Window::new(placed.dst.col + c, placed.dst.row + r, width, height)
+        }
+    }
+}
+
+/// The source pixel that holds the centre of a grid pixel.
+fn source_pixel(placed: &Placed<'_>, col: u32, row: u32) -> Option<(u32, u32)> {
+    let [u, v] = placed.mapping.center(col, row);
+    let size = placed.source.dataset.image.size;
+    let c = (u + FLOOR_PX).floor() as i64 - placed.place.col;
+    let r = (v + FLOOR_PX).floor() as i64 - placed.place.row;
+    let inside = (0..i64::from(size.width)).contains(&c) && (0..i64::from(size.height)).contains(&r);
+    inside.then_some((c as u32, r as u32))
+}
+
+/// Indices in a decoded block of the pixels of one grid row, and which of them are in it.
+fn affine_row(
+    placed: &Placed<'_>,
+    block: Window,
+    part: Window,
+    row: u32,
+    indices: &mut Vec<u32>,
+    hit: &mut Vec<u8>,
+) {
+    indices.clear();
+    hit.clear();
+    // A decoded tile is as wide as its layout says, also at the image's edge.
+    let stride = placed.source.dataset.image.block_size().width;
+    for col in part.col..part.col_end() {
+        let found = source_pixel(placed, col, row).filter(|(c, r)| {
+            (block.col..block.col_end()).contains(c) && (block.row..block.row_end()).contains(r)
+        });
+        hit.push(u8::from(found.is_some()));
+        indices.push(found.map_or(0, |(c, r)| (r - block.row) * stride + (c - block.col)));
+    }
+}

@@ -1,0 +1,117 @@
+//! Rows out of decoded blocks: picked, converted, judged. Where a block's type meets the output's.
+
+use crate::composite;
+use crate::raster::{AnyRaster, Raster};
+use crate::sample::{Nodata, Sample};
+use crate::with_raster;
+
+/// Which samples of a block make a row of the output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Gather<'a> {
+    /// Neighbours, from column `start` of a row of the block.
+    Run { start: usize, row: usize },
+    /// Columns `cols[i] - first` of a row of the block.
+    Table { cols: &'a [u32], first: u32, row: usize },
+    /// Any samples, by their index in a band of the block.
+    Index(&'a [u32]),
+}
+
+/// Calls `each` with the position in the row and the sample.
+fn pick<S: Sample>(band: &[S], width: usize, gather: &Gather<'_>, mut each: impl FnMut(usize, S)) {
+    match gather {
+        // Runs are taken as slices by the callers.
+        Gather::Run { .. } => {}
+        Gather::Table { cols, first, row } => {
+            let line = &band[row * width..][..width];
+            for (index, col) in cols.iter().enumerate() {
+                each(index, line[(*col - first) as usize]);
+            }
+        }
+        Gather::Index(indices) => {
+            for (index, at) in indices.iter().enumerate() {
+                each(index, band[*at as usize]);
+            }
+        }
+    }
+}
+
+/// The samples of a row as the output's type: in the block itself if nothing is to be done, else in
+/// `buffer`.
+pub(crate) fn row_as<'a, T: Sample>(
+    raster: &'a AnyRaster,
+    band: u32,
+    gather: &Gather<'_>,
+    count: usize,
+    buffer: &'a mut Vec<T>,
+) -> &'a [T] {
+    with_raster!(raster, raster => typed_row(raster, band, gather, count, buffer))
+}
+
+fn typed_row<'a, S: Sample, T: Sample>(
+    raster: &'a Raster<S>,
+    band: u32,
+    gather: &Gather<'_>,
+    count: usize,
+    buffer: &'a mut Vec<T>,
+) -> &'a [T] {
+    let width = raster.size().width as usize;
+    let samples = raster.band(band);
+    if let Gather::Run { start, row } = gather {
+        let line = &samples[row * width + start..][..count];
+        if S::DTYPE == T::DTYPE {
+            return bytemuck::cast_slice(line);
+        }
+        buffer.resize(count, T::ZERO);
+        composite::convert_row(line, &mut buffer[..count]);
+        return &buffer[..count];
+    }
+    buffer.resize(count, T::ZERO);
+    let out = &mut buffer[..count];
+    pick(samples, width, gather, |index, sample| out[index] = crate::sample::convert(sample));
+    out
+}
+
+/// Clears the validity of samples that are nodata or NaN.
+pub(crate) fn mark_row(
+    raster: &AnyRaster,
+    band: u32,
+    gather: &Gather<'_>,
+    nodata: Option<Nodata>,
+    valid: &mut [u8],
+) {
+    fn mark<S: Sample>(
+        raster: &Raster<S>,
+        band: u32,
+        gather: &Gather<'_>,
+        nodata: Option<Nodata>,
+        valid: &mut [u8],
+    ) {
+        let width = raster.size().width as usize;
+        let nodata = nodata.and_then(Nodata::as_sample::<S>);
+        if let Gather::Run { start, row } = gather {
+            let line = &raster.band(band)[row * width + start..][..valid.len()];
+            composite::mark_nodata(valid, line, nodata);
+            return;
+        }
+        pick(raster.band(band), width, gather, |index, sample| {
+            valid[index] &= u8::from(nodata != Some(sample) && !sample.is_nan());
+        });
+    }
+    with_raster!(raster, raster => mark(raster, band, gather, nodata, valid));
+}
+
+/// Clears the validity of samples that are 0: those of an alpha band or a mask.
+pub(crate) fn mark_zero_row(raster: &AnyRaster, band: u32, gather: &Gather<'_>, valid: &mut [u8]) {
+    fn mark<S: Sample>(raster: &Raster<S>, band: u32, gather: &Gather<'_>, valid: &mut [u8]) {
+        let width = raster.size().width as usize;
+        if let Gather::Run { start, row } = gather {
+            let line = &raster.band(band)[row * width + start..][..valid.len()];
+            composite::mark_zero(valid, line);
+            return;
+        }
+        pick(raster.band(band), width, gather, |index, sample| {
+            valid[index] &= u8::from(sample != S::ZERO);
+        });
+    }
+    with_raster!(raster, raster => mark(raster, band, gather, valid));
+}
