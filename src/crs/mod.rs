@@ -304,3 +304,6 @@ fn method_name(method: u16) -> String {
     };
     name.to_owned()
 }
+
+#[cfg(test)]
+mod tests;
