@@ -32,6 +32,10 @@ fn realisations_of_wgs84_are_one_crs() {
     }
     assert!(!epsg(4269).same_as(&epsg(6318)), "NAD83 and NAD83(2011)");
     assert!(epsg(4167).same_as(&epsg(4959)), "NZGD2000 in 2D and 3D");
+    // As GDAL writes EPSG:4979.
+    let gdal = crs(&[(1024, 2), (2048, 4326), (4096, 4979)], &[], &[]);
+    assert!(gdal.same_as(&epsg(4979)));
+    assert_eq!(gdal.to_string(), "EPSG:4979");
 }
 
 #[test]
