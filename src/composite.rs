@@ -81,11 +81,8 @@ pub fn convert_row<S: Sample, T: Sample>(src: &[S], dst: &mut [T]) {
 
 /// Counts valid samples that equal `nodata`; moves them to the next value if `nudge`.
 pub fn clashes<T: Sample>(samples: &mut [T], valid: &[u8], nodata: T, nudge: bool) -> u64 {
-    let count: u64 = samples
-        .iter()
-        .zip(valid)
-        .map(|(s, v)| u64::from((*s == nodata) & (*v != 0)))
-        .sum();
+    let count: u64 =
+        samples.iter().zip(valid).map(|(s, v)| u64::from((*s == nodata) & (*v != 0))).sum();
     if count > 0 && nudge {
         let next = nodata.next_value();
         for (s, v) in samples.iter_mut().zip(valid) {
@@ -130,11 +127,9 @@ mod tests {
     #[test]
     fn nan_is_invalid_whatever_the_nodata() {
         let row = [1.0f32, f32::NAN, -9999.0, f32::INFINITY];
-        for (nodata, expected) in [
-            (None, [1, 0, 1, 1]),
-            (Some(-9999.0), [1, 0, 0, 1]),
-            (Some(f32::NAN), [1, 0, 1, 1]),
-        ] {
+        for (nodata, expected) in
+            [(None, [1, 0, 1, 1]), (Some(-9999.0), [1, 0, 0, 1]), (Some(f32::NAN), [1, 0, 1, 1])]
+        {
             let mut valid = [1u8; 4];
             mark_nodata(&mut valid, &row, nodata);
             assert_eq!(valid, expected, "nodata {nodata:?}");

@@ -201,7 +201,9 @@ pub enum InputError {
     #[error("the mosaic's extent: {0}")]
     Extent(String),
     /// The options cannot fit in memory.
-    #[error("{what} needs at least {need_bytes} bytes of memory, the budget is {budget_bytes}; {hint}")]
+    #[error(
+        "{what} needs at least {need_bytes} bytes of memory, the budget is {budget_bytes}; {hint}"
+    )]
     Memory {
         /// What does not fit.
         what: String,

@@ -242,10 +242,7 @@ mod tests {
     fn windows_are_half_open_and_never_empty() {
         let a = Window::new(0, 0, 10, 10).unwrap();
         assert_eq!(a.intersection(Window::new(10, 0, 5, 5).unwrap()), None);
-        assert_eq!(
-            a.intersection(Window::new(9, 3, 5, 50).unwrap()),
-            Window::new(9, 3, 1, 7)
-        );
+        assert_eq!(a.intersection(Window::new(9, 3, 5, 50).unwrap()), Window::new(9, 3, 1, 7));
         assert_eq!(Window::new(0, 0, 0, 1), None);
         assert_eq!(Window::new(u32::MAX, 0, 1, 1), None);
         assert_eq!(Window::from_corners(-5, -5, 3, 4), Window::new(0, 0, 3, 4));

@@ -94,9 +94,8 @@ pub enum IoMode {
 #[cfg(target_os = "linux")]
 pub fn is_local(file: &File) -> bool {
     // Magic numbers of statfs(2): ext, xfs, btrfs, tmpfs, overlayfs, f2fs, zfs.
-    const LOCAL: [u64; 7] = [
-        0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1,
-    ];
+    const LOCAL: [u64; 7] =
+        [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1];
     rustix::fs::fstatfs(file).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as u64)))
 }
 
@@ -126,7 +125,6 @@ pub fn map(file: &File, offset: u64, len: usize) -> Result<Mmap> {
 
 /// Most files that this process may have open, less some for its own use.
 pub fn handle_limit() -> usize {
-    const FALLBACK: usize = 200;
     #[cfg(unix)]
     {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
@@ -135,7 +133,10 @@ pub fn handle_limit() -> usize {
         soft.saturating_sub(24).clamp(4, 1000)
     }
     #[cfg(not(unix))]
-    FALLBACK
+    {
+        // Windows' C library stops at 512.
+        200
+    }
 }
 
 /// Where an output's bytes go. Writes may overlap earlier ones; nothing is visible before `publish`.

@@ -83,7 +83,9 @@ pub enum Warning {
         nodata: String,
     },
     /// Valid samples that equalled the output nodata were moved to the next value.
-    #[error("{count} valid samples equalled the output nodata {nodata} and were moved to the next value")]
+    #[error(
+        "{count} valid samples equalled the output nodata {nodata} and were moved to the next value"
+    )]
     Nudged {
         /// Number of samples.
         count: u64,

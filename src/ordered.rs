@@ -291,10 +291,7 @@ mod tests {
     fn the_lowest_failing_index_is_reported() {
         for threads in [1, 2, 8] {
             let (outcome, seen) = run(100, threads, 32, &[71, 23, 24]);
-            assert!(matches!(
-                outcome.unwrap_err().kind(),
-                ErrorKind::Limit { need: 23, .. }
-            ));
+            assert!(matches!(outcome.unwrap_err().kind(), ErrorKind::Limit { need: 23, .. }));
             assert_eq!(seen, (0..23).collect::<Vec<_>>());
         }
     }
@@ -310,10 +307,7 @@ mod tests {
             |()| 0,
             |_, ()| Ok(()),
         );
-        assert_eq!(
-            outcome.unwrap_err().to_string(),
-            "internal error (please report it): boom 5"
-        );
+        assert_eq!(outcome.unwrap_err().to_string(), "internal error (please report it): boom 5");
     }
 
     #[test]

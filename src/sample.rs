@@ -26,16 +26,46 @@ pub enum DataType {
 macro_rules! with_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
-            $crate::sample::DataType::U8 => { type $T = u8; $body }
-            $crate::sample::DataType::I8 => { type $T = i8; $body }
-            $crate::sample::DataType::U16 => { type $T = u16; $body }
-            $crate::sample::DataType::I16 => { type $T = i16; $body }
-            $crate::sample::DataType::U32 => { type $T = u32; $body }
-            $crate::sample::DataType::I32 => { type $T = i32; $body }
-            $crate::sample::DataType::U64 => { type $T = u64; $body }
-            $crate::sample::DataType::I64 => { type $T = i64; $body }
-            $crate::sample::DataType::F32 => { type $T = f32; $body }
-            $crate::sample::DataType::F64 => { type $T = f64; $body }
+            $crate::sample::DataType::U8 => {
+                type $T = u8;
+                $body
+            }
+            $crate::sample::DataType::I8 => {
+                type $T = i8;
+                $body
+            }
+            $crate::sample::DataType::U16 => {
+                type $T = u16;
+                $body
+            }
+            $crate::sample::DataType::I16 => {
+                type $T = i16;
+                $body
+            }
+            $crate::sample::DataType::U32 => {
+                type $T = u32;
+                $body
+            }
+            $crate::sample::DataType::I32 => {
+                type $T = i32;
+                $body
+            }
+            $crate::sample::DataType::U64 => {
+                type $T = u64;
+                $body
+            }
+            $crate::sample::DataType::I64 => {
+                type $T = i64;
+                $body
+            }
+            $crate::sample::DataType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::sample::DataType::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     };
 }
@@ -93,7 +123,11 @@ impl DataType {
         if name == "byte" {
             return Some(DataType::U8);
         }
-        DataType::ALL.into_iter().zip(short).find(|(t, s)| t.name() == name || *s == name).map(|p| p.0)
+        DataType::ALL
+            .into_iter()
+            .zip(short)
+            .find(|(t, s)| t.name() == name || *s == name)
+            .map(|p| p.0)
     }
 
     /// The smallest type that holds every value of both (SPEC §5.4), or `None` where there is none
@@ -268,8 +302,8 @@ impl Nodata {
         }
         let lower = text.to_ascii_lowercase();
         let value = match lower.as_str() {
-            "nan" | "+nan" | "-nan" | "1.#qnan" | "-1.#qnan" | "1.#ind" | "-1.#ind" | "nan(ind)"
-            | "-nan(ind)" | "1.#snan" => f64::NAN,
+            "nan" | "+nan" | "-nan" | "1.#qnan" | "-1.#qnan" | "1.#ind" | "-1.#ind"
+            | "nan(ind)" | "-nan(ind)" | "1.#snan" => f64::NAN,
             "1.#inf" | "+1.#inf" => f64::INFINITY,
             "-1.#inf" => f64::NEG_INFINITY,
             _ => lower.parse::<f64>().map_err(|_| {
@@ -351,7 +385,9 @@ impl fmt::Display for Nodata {
                 f.write_str(if *value > 0.0 { "inf" } else { "-inf" })
             }
             // Exponents keep 1.7e308 short; both forms round-trip.
-            Nodata::Float(value) if value.abs() >= 1e17 || value.abs() < 1e-5 => write!(f, "{value:e}"),
+            Nodata::Float(value) if value.abs() >= 1e17 || value.abs() < 1e-5 => {
+                write!(f, "{value:e}")
+            }
             Nodata::Float(value) => write!(f, "{value}"),
         }
     }
@@ -363,7 +399,7 @@ mod tests {
 
     #[test]
     fn promotion_follows_the_spec() {
-        use DataType::{F32, F64, I16, I32, I64, I8, U8, U16, U32, U64};
+        use DataType::{F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
         let table = [
             (U8, I16, Some(I16)),
             (U16, I16, Some(I32)),

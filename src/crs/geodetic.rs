@@ -72,11 +72,13 @@ pub(super) fn letters(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// The geographic code; some writers put a geographic code into the projected key.
+/// The geographic code; some writers put a geographic code into the projected key, or a projected
+/// one into the geographic key.
 pub(super) fn geographic_code(keys: &KeySet) -> Option<u16> {
-    let is_geographic =
-        |code: &u16| matches!(epsg::class_of(*code).0, Kind::Geographic | Kind::Geographic3d);
-    keys.code(keys::GEOGRAPHIC).or_else(|| keys.code(keys::PROJECTED).filter(is_geographic))
+    let kind = |code: u16| epsg::class_of(code).0;
+    let is_geographic = |code: &u16| matches!(kind(*code), Kind::Geographic | Kind::Geographic3d);
+    let own = keys.code(keys::GEOGRAPHIC).filter(|code| kind(*code) != Kind::Projected);
+    own.or_else(|| keys.code(keys::PROJECTED).filter(is_geographic))
 }
 
 /// Angular unit of a user-defined geographic CRS in radians; degrees if the keys name none.
@@ -102,10 +104,11 @@ pub(super) fn geodetic(keys: &KeySet) -> Option<Geodetic> {
     if let Datum::Unknown = datum {
         keys.short(keys::GEOGRAPHIC)?;
     }
-    if let (Datum::Code(code), true) = (&datum, close(meridian_degrees, 0.0)) {
-        if let Some(code) = epsg::geographic_of_datum(*code) {
-            return Some(Geodetic::Code(code));
-        }
+    if let Datum::Code(code) = &datum
+        && close(meridian_degrees, 0.0)
+        && let Some(code) = epsg::geographic_of_datum(*code)
+    {
+        return Some(Geodetic::Code(code));
     }
     Some(Geodetic::User { datum, meridian_degrees })
 }

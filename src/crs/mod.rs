@@ -101,11 +101,16 @@ impl Crs {
                 return Err(refuse(reason).into());
             }
         };
+        // GDAL writes a 3D code so, and reads it as 2D if it stands in the geographic key.
+        let flat = epsg::main_geographic(short);
+        let heights = (kind == Kind::Geographic3d && flat != short).then_some(short);
+        let code = if heights.is_some() { flat } else { short };
         let (kind, model, unit_key) = match kind {
             Kind::Projected => (CrsKind::Projected, 1, keys::LINEAR_UNITS),
             _ => (CrsKind::Geographic, 2, keys::ANGULAR_UNITS),
         };
-        let shorts = [(keys::MODEL_TYPE, model), (code_key, short), (unit_key, unit)];
+        let shorts = [(keys::MODEL_TYPE, model), (code_key, code), (unit_key, unit)];
+        let shorts = shorts.into_iter().chain(heights.map(|code| (keys::VERTICAL, code)));
         let keys = KeySet::new(shorts.map(|(id, value)| (id, KeyValue::Short(value))));
         Ok(Crs::with_kind(kind, keys))
     }
@@ -167,7 +172,9 @@ impl Crs {
     pub fn epsg(&self) -> Option<u32> {
         let meant = self.identity.epsg()?;
         let written = match self.kind {
-            CrsKind::Geographic => geodetic::geographic_code(&self.keys),
+            CrsKind::Geographic => {
+                self.three_d_code().or_else(|| geodetic::geographic_code(&self.keys))
+            }
             _ => self.keys.code(keys::PROJECTED),
         };
         Some(u32::from(written.unwrap_or(meant)))
@@ -182,6 +189,15 @@ impl Crs {
     /// The GeoKeys to write, without `GTRasterTypeGeoKey`.
     pub fn keys(&self) -> &KeySet {
         &self.keys
+    }
+
+    /// Code of the 3D form of a geographic CRS, where the vertical key names it.
+    fn three_d_code(&self) -> Option<u16> {
+        let code = self.keys.code(keys::VERTICAL)?;
+        let flat = geodetic::geographic_code(&self.keys).map(epsg::main_geographic);
+        let is_own = epsg::class_of(code).0 == Kind::Geographic3d
+            && flat == Some(epsg::main_geographic(code));
+        (self.kind == CrsKind::Geographic && is_own).then_some(code)
     }
 
     /// Name that the file gives, if it is one for people.
@@ -231,6 +247,7 @@ impl fmt::Display for Crs {
         }
         match self.keys.short(keys::VERTICAL) {
             None => Ok(()),
+            Some(code) if self.three_d_code() == Some(code) => Ok(()),
             Some(keys::USER_DEFINED) => {
                 let name = self.keys.text(keys::VERTICAL_CITATION).and_then(human_name);
                 write!(f, " + {}", name.as_deref().unwrap_or("user-defined heights"))
@@ -309,3 +326,6 @@ fn method_name(method: u16) -> String {
     };
     name.to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,7 +167,9 @@ impl Demand {
             let hint = "raise --memory, or rewrite the source in smaller strips or tiles, e.g. \
                         gdal_translate -co TILED=YES";
             let (need_bytes, budget_bytes) = (largest * 8, total_bytes);
-            return Err(InputError::Memory { what, need_bytes, budget_bytes, hint: hint.into() }.into());
+            return Err(
+                InputError::Memory { what, need_bytes, budget_bytes, hint: hint.into() }.into()
+            );
         }
         let mut groups = vec![self.bands];
         if self.separable {
@@ -187,7 +189,8 @@ impl Demand {
                 let need = FIXED_BYTES + workers + window_bytes + cache_least;
                 let small_window = FIXED_BYTES + workers + least_window + cache_least;
                 if need <= total_bytes || small_window <= total_bytes {
-                    let window_bytes = if need <= total_bytes { window_bytes } else { least_window };
+                    let window_bytes =
+                        if need <= total_bytes { window_bytes } else { least_window };
                     return Ok(Budget {
                         total_bytes,
                         threads,
@@ -202,7 +205,8 @@ impl Demand {
         }
         let group = groups.last().copied().unwrap_or(1);
         let (thread, reserve) = self.costs(mosaic, &needs, group);
-        let need_bytes = (FIXED_BYTES + thread + reserve + LEAST_CACHE_BYTES.max(2 * largest)).max(largest * 8);
+        let need_bytes =
+            (FIXED_BYTES + thread + reserve + LEAST_CACHE_BYTES.max(2 * largest)).max(largest * 8);
         let what = format!("a block of {} pixels and {} bands", self.block_pixels, self.bands);
         let hint = format!("pass --memory {}M, or a smaller --chunk", need_bytes.div_ceil(1 << 20));
         Err(InputError::Memory { what, need_bytes, budget_bytes: total_bytes, hint }.into())

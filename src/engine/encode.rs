@@ -78,7 +78,11 @@ impl<T: Sample> BlockEncoder<T> {
     pub(crate) fn new(format: BlockFormat<T>) -> Result<BlockEncoder<T>> {
         Ok(BlockEncoder {
             encoder: Encoder::new(format.compression, format.level)?,
-            mask_encoder: if format.mask { Some(Encoder::new(Compression::Deflate, None)?) } else { None },
+            mask_encoder: if format.mask {
+                Some(Encoder::new(Compression::Deflate, None)?)
+            } else {
+                None
+            },
             format,
             block: Vec::new(),
             bits: Vec::new(),
@@ -145,7 +149,11 @@ impl<T: Sample> BlockEncoder<T> {
     }
 
     /// A canvas that no source left anything on.
-    fn encode_blank(&mut self, canvas: &Canvas<T>, mut out: EncodedCanvas) -> Result<EncodedCanvas> {
+    fn encode_blank(
+        &mut self,
+        canvas: &Canvas<T>,
+        mut out: EncodedCanvas,
+    ) -> Result<EncodedCanvas> {
         let (bands, pixels) = (canvas.bands.len(), canvas.window.pixels());
         let alpha = usize::from(self.format.alpha.is_some());
         out.invalid = pixels * bands as u64;
@@ -162,7 +170,11 @@ impl<T: Sample> BlockEncoder<T> {
         if self.format.mask {
             self.any.clear();
             self.any.resize(pixels as usize, 0);
-            out.mask = Some(if self.format.sparse { Encoded::Sparse } else { self.encode_mask(canvas.window)? });
+            out.mask = Some(if self.format.sparse {
+                Encoded::Sparse
+            } else {
+                self.encode_mask(canvas.window)?
+            });
         }
         let count = if self.format.pixel_interleaved { 1 } else { bands };
         if self.format.sparse {
@@ -253,7 +265,12 @@ impl<T: Sample> BlockEncoder<T> {
         if window.width == self.format.chunk && window.height == self.format.chunk {
             // Whole blocks are encoded where they lie; the canvas is not needed after this.
             return encode_samples(
-                samples, 1, &self.format, &mut self.encoder, &mut self.scratch, &mut self.encoded,
+                samples,
+                1,
+                &self.format,
+                &mut self.encoder,
+                &mut self.scratch,
+                &mut self.encoded,
             );
         }
         pad(samples, window, self.format.chunk, &mut self.block);
@@ -327,11 +344,8 @@ fn encode_samples<T: Sample>(
     scratch: &mut Vec<u8>,
     encoded: &mut Vec<u8>,
 ) -> Result<Encoded> {
-    let rows = RowLayout {
-        dtype_size: size_of::<T>(),
-        samples_per_pixel,
-        width: format.chunk as usize,
-    };
+    let rows =
+        RowLayout { dtype_size: size_of::<T>(), samples_per_pixel, width: format.chunk as usize };
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(samples);
     predictor::encode(format.predictor, rows, bytes, scratch);
     encoder.encode(bytes, encoded)?;

@@ -64,7 +64,8 @@ impl<'a> Reader<'a> {
         let inside = self.mosaic.grid.size.window().is_some_and(|all| all.contains(window));
         if !inside {
             let size = self.mosaic.grid.size;
-            let reason = format!("{window:?} does not lie in {} × {} pixels", size.width, size.height);
+            let reason =
+                format!("{window:?} does not lie in {} × {} pixels", size.width, size.height);
             return Err(Error::new(InputError::Extent(reason)));
         }
         with_dtype!(self.mosaic.dtype, T => self.read_as::<T>(window))

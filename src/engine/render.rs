@@ -68,7 +68,15 @@ pub(crate) struct Canvas<T> {
 impl<T: Sample> Canvas<T> {
     pub(crate) fn new() -> Canvas<T> {
         let window = Window { col: 0, row: 0, width: 1, height: 1 };
-        Canvas { window, bands: 0..0, samples: Vec::new(), valid: Vec::new(), shared: true, left: 0, keeps_nan: false }
+        Canvas {
+            window,
+            bands: 0..0,
+            samples: Vec::new(),
+            valid: Vec::new(),
+            shared: true,
+            left: 0,
+            keeps_nan: false,
+        }
     }
 
     fn clear(&mut self, window: Window, bands: Range<u32>, shared: bool) {
@@ -303,9 +311,12 @@ impl<'a> Renderer<'a> {
 
     fn uses_of(&self, placed: &Placed<'_>, layout: &Layout, id: BlockId, block: Window) -> u64 {
         let Uses::Cells { schedule, passes } = self.uses else { return u64::MAX };
-        let (col, row) = (placed.place.col + i64::from(block.col), placed.place.row + i64::from(block.row));
+        let (col, row) =
+            (placed.place.col + i64::from(block.col), placed.place.row + i64::from(block.row));
         let Some(all) = self.mosaic.grid.size.window() else { return 1 };
-        let Some(window) = placed.mapping.grid_window(col, row, block.size(), all) else { return 1 };
+        let Some(window) = placed.mapping.grid_window(col, row, block.size(), all) else {
+            return 1;
+        };
         let shared = !layout.planar || Some(id.plane) == placed.source.dataset.alpha_band();
         schedule.cells_of(window) * if shared { passes } else { 1 }
     }
@@ -322,7 +333,9 @@ impl<'a> Renderer<'a> {
             for bx in cols.clone() {
                 let id = BlockId { bx, by, plane: 0 };
                 let request = Request { source: placed.id, part: Part::Mask, id, uses: u64::MAX };
-                let Some(block) = self.blocks.get(request, true, &mut scratch.read)? else { continue };
+                let Some(block) = self.blocks.get(request, true, &mut scratch.read)? else {
+                    continue;
+                };
                 let window = layout.block_window(bx, by);
                 let Some(part) = window.intersection(src) else { continue };
                 for row in part.row..part.row_end() {
@@ -355,7 +368,8 @@ impl<'a> Renderer<'a> {
         for row in part.row..part.row_end() {
             let gather = match placed.mapping {
                 Mapping::Shift { col: dc, row: dr } => Gather::Run {
-                    start: (i64::from(part.col) + dc - placed.place.col - i64::from(block.col)) as usize,
+                    start: (i64::from(part.col) + dc - placed.place.col - i64::from(block.col))
+                        as usize,
                     row: (i64::from(row) + dr - placed.place.row - i64::from(block.row)) as usize,
                 },
                 Mapping::Axis { .. } => {
@@ -381,12 +395,24 @@ impl<'a> Renderer<'a> {
             let (samples, valid, other) =
                 (&mut buffers.samples, &mut buffers.valid, &mut buffers.other);
             let limited = base.validity(placed, &gather, cols, &bands, valid, block);
-            self.paint_row(placed.source, &bands, &gather, limited, canvas, part, row, (samples, valid, other));
+            self.paint_row(
+                placed.source,
+                &bands,
+                &gather,
+                limited,
+                canvas,
+                part,
+                row,
+                (samples, valid, other),
+            );
         }
     }
 
     /// Paints one row in all bands of the canvas. `limited`: `valid` already excludes some pixels.
-    #[expect(clippy::too_many_arguments, reason = "the innermost step; a struct would hide the data flow")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the innermost step; a struct would hide the data flow"
+    )]
     fn paint_row<T: Sample>(
         &self,
         source: &Source,
@@ -398,7 +424,8 @@ impl<'a> Renderer<'a> {
         row: u32,
         (samples, valid, other): (&mut Vec<T>, &mut Vec<u8>, &mut Vec<u8>),
     ) {
-        let (at, width, pixels) = (canvas.index(part.col, row), part.width as usize, canvas.pixels());
+        let (at, width, pixels) =
+            (canvas.index(part.col, row), part.width as usize, canvas.pixels());
         let judges = self.judges(source);
         let alpha = source.dataset.alpha_band();
         let keep_nan = T::IS_FLOAT
@@ -583,7 +610,12 @@ fn source_pixels<T>(
             Some((dst, Window::from_corners(col0, row0, col0 + w, row0 + h)?))
         }
         Mapping::Axis { scale, phase } => {
-            let axis = |first: u32, count: u32, axis: usize, offset: i64, side: u32, out: &mut Vec<u32>| {
+            let axis = |first: u32,
+                        count: u32,
+                        axis: usize,
+                        offset: i64,
+                        side: u32,
+                        out: &mut Vec<u32>| {
                 out.clear();
                 let mut start = first;
                 for index in first..first + count {
@@ -615,8 +647,12 @@ fn source_pixels<T>(
                 (dst.col_end() - 1, dst.row_end() - 1),
             ]
             .map(|(col, row)| mapping.center(col, row));
-            let low = |axis: usize| corners.iter().map(|c| c[axis]).fold(f64::MAX, f64::min).floor() as i64 - 1;
-            let high = |axis: usize| corners.iter().map(|c| c[axis]).fold(f64::MIN, f64::max).floor() as i64 + 2;
+            let low = |axis: usize| {
+                corners.iter().map(|c| c[axis]).fold(f64::MAX, f64::min).floor() as i64 - 1
+            };
+            let high = |axis: usize| {
+                corners.iter().map(|c| c[axis]).fold(f64::MIN, f64::max).floor() as i64 + 2
+            };
             let src = Window::from_corners(
                 low(0) - place.col,
                 low(1) - place.row,
@@ -656,7 +692,8 @@ fn source_pixel(placed: &Placed<'_>, col: u32, row: u32) -> Option<(u32, u32)> {
     let size = placed.source.dataset.image.size;
     let c = (u + FLOOR_PX).floor() as i64 - placed.place.col;
     let r = (v + FLOOR_PX).floor() as i64 - placed.place.row;
-    let inside = (0..i64::from(size.width)).contains(&c) && (0..i64::from(size.height)).contains(&r);
+    let inside =
+        (0..i64::from(size.width)).contains(&c) && (0..i64::from(size.height)).contains(&r);
     inside.then_some((c as u32, r as u32))
 }
 

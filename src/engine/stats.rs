@@ -266,8 +266,9 @@ mod tests {
     #[test]
     fn large_floats_keep_their_spread_however_they_are_cut() {
         let samples: Vec<f64> = (0..10_000).map(|i| 1e9 + f64::from(i % 7) * 1e-3).collect();
-        let texts: Vec<[String; 4]> =
-            [1, 3, 100, 10_000].map(|part| stats(&samples, part).summary().unwrap().map(digits)).into();
+        let texts: Vec<[String; 4]> = [1, 3, 100, 10_000]
+            .map(|part| stats(&samples, part).summary().unwrap().map(digits))
+            .into();
         assert!(texts.iter().all(|t| *t == texts[0]), "{texts:?}");
         // The population deviation of i % 7 over 0..10_000, in thousandths (numpy: 2.0003).
         let deviation: f64 = texts[0][3].parse().unwrap();

@@ -214,18 +214,20 @@ impl<'a> WritePlan<'a> {
             return Err(Error::new(InputError::Output(reason)).with_path(path));
         }
         if !self.options.sparse && raw > free {
-            let text = format!("the output may need up to {raw} bytes, {free} are free on its disk");
+            let text =
+                format!("the output may need up to {raw} bytes, {free} are free on its disk");
             observer.warning(&Warning::Other(text));
         }
         Ok(())
     }
 
     fn format<T: Sample>(&self) -> BlockFormat<T> {
-        let nodata = if self.mosaic.validity == ValidityOutput::Nodata || self.mosaic.nodata.is_some() {
-            self.mosaic.nodata.and_then(|v| v.as_sample())
-        } else {
-            None
-        };
+        let nodata =
+            if self.mosaic.validity == ValidityOutput::Nodata || self.mosaic.nodata.is_some() {
+                self.mosaic.nodata.and_then(|v| v.as_sample())
+            } else {
+                None
+            };
         BlockFormat {
             chunk: self.options.chunk,
             bands: self.mosaic.output_bands(),
@@ -312,16 +314,15 @@ fn image_spec(mosaic: &Mosaic, options: &WriteOptions) -> Result<ImageSpec> {
 /// Most bytes that the file can come to.
 fn worst_bytes(raw: u64, spec: &ImageSpec) -> u64 {
     let block = u64::from(spec.chunk).pow(2) * spec.dtype.size() as u64;
-    let encoded = spec.compression.max_encoded_len(usize::try_from(block).unwrap_or(usize::MAX / 4)) as u64;
+    let encoded =
+        spec.compression.max_encoded_len(usize::try_from(block).unwrap_or(usize::MAX / 4)) as u64;
     let mask = if spec.mask { spec.size.pixels() / 4 } else { 0 };
     (raw as f64 * (encoded as f64 / block as f64)) as u64 + spec.overhead_bytes() + mask
 }
 
 fn choose_predictor(dtype: DataType, options: &WriteOptions) -> Result<Predictor> {
-    let has_one = matches!(
-        options.compression,
-        Compression::Lzw | Compression::Deflate | Compression::Zstd
-    );
+    let has_one =
+        matches!(options.compression, Compression::Lzw | Compression::Deflate | Compression::Zstd);
     let refuse = |reason: String| Err(InputError::Option { option: "--predictor", reason }.into());
     match options.predictor {
         PredictorChoice::Auto if !has_one => Ok(Predictor::None),
@@ -397,11 +398,21 @@ fn run_as<T: Sample>(
             ticket.check()?;
             let encoder = match encoder {
                 Ok(encoder) => encoder,
-                Err(error) => return Err(std::mem::replace(error, Error::new(InputError::Output(String::new())))),
+                Err(error) => {
+                    return Err(std::mem::replace(
+                        error,
+                        Error::new(InputError::Output(String::new())),
+                    ));
+                }
             };
             let encoded = encoder.encode(canvas)?;
             let encode_seconds = (began.elapsed() - rendered).as_secs_f64();
-            Ok(Rendered { encoded, first_band: first, render_seconds: rendered.as_secs_f64(), encode_seconds })
+            Ok(Rendered {
+                encoded,
+                first_band: first,
+                render_seconds: rendered.as_secs_f64(),
+                encode_seconds,
+            })
         },
         |item| weight(&item.encoded),
         |index, item| {
@@ -502,7 +513,8 @@ impl Sums {
         let waits = self.stats.wait_seconds;
         blocks.add_to(&mut self.stats);
         // Rendering calls for blocks, so its time holds theirs.
-        let reading = self.stats.read_seconds + self.stats.decode_seconds + self.stats.wait_seconds - waits;
+        let reading =
+            self.stats.read_seconds + self.stats.decode_seconds + self.stats.wait_seconds - waits;
         self.stats.render_seconds = (self.stats.render_seconds - reading).max(0.0);
         observer.finished(&self.stats);
         Ok(Report {

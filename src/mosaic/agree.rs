@@ -86,7 +86,8 @@ pub fn data_type(sources: &[Source], wanted: Option<DataType>) -> Result<DataTyp
     // order (u8 with i8 gives i16, which u16 would turn into i32, but so would any other order; a
     // float met early would not).
     let holds_all = |t: &DataType| types.iter().all(|s| t.promote(*s) == Some(*t));
-    let smallest = DataType::ALL.into_iter().filter(holds_all).min_by_key(|t| (t.size(), t.is_float()));
+    let smallest =
+        DataType::ALL.into_iter().filter(holds_all).min_by_key(|t| (t.size(), t.is_float()));
     smallest.ok_or_else(|| {
         let odd = sources.iter().find(|s| s.dtype() == DataType::U64).unwrap_or(&sources[0]);
         let other = sources.iter().find(|s| s.dtype() != odd.dtype()).unwrap_or(&sources[0]);
@@ -119,9 +120,9 @@ impl BandFacts {
     /// [`InputError::Mismatch`] if palettes, scales or offsets differ: the same number would mean
     /// different things.
     pub fn merge(sources: &[Source]) -> Result<BandFacts> {
-        let first = sources
-            .first()
-            .ok_or_else(|| Error::new(InputError::NoInputs("a mosaic needs at least one".into())))?;
+        let first = sources.first().ok_or_else(|| {
+            Error::new(InputError::NoInputs("a mosaic needs at least one".into()))
+        })?;
         let own = &first.dataset.shared;
         let mut facts = BandFacts {
             photometric: own.color.photometric,

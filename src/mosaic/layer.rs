@@ -110,7 +110,8 @@ impl Mapping {
     pub fn grid_box(&self, col: i64, row: i64, size: Size) -> [f64; 4] {
         let (c, r) = (col as f64, row as f64);
         let (w, h) = (f64::from(size.width), f64::from(size.height));
-        let corners = [(c, r), (c + w, r), (c, r + h), (c + w, r + h)].map(|(u, v)| self.invert(u, v));
+        let corners =
+            [(c, r), (c + w, r), (c, r + h), (c + w, r + h)].map(|(u, v)| self.invert(u, v));
         corners.iter().fold([f64::MAX, f64::MAX, f64::MIN, f64::MIN], |b, [x, y]| {
             [b[0].min(*x), b[1].min(*y), b[2].max(*x), b[3].max(*y)]
         })
@@ -167,7 +168,9 @@ pub fn register(rasters: &[(GeoTransform, Size)]) -> (Vec<GeoTransform>, Vec<Pla
     order.sort_by(|a, b| {
         let ((a, aw, ah), (b, bw, bh)) = (key(*a), key(*b));
         let numbers = a.iter().zip(&b).map(|(x, y)| x.total_cmp(y));
-        numbers.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then).then((aw, ah).cmp(&(bw, bh)))
+        numbers
+            .fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+            .then((aw, ah).cmp(&(bw, bh)))
     });
     let mut groups: Vec<GeoTransform> = Vec::new();
     let mut by_phase: HashMap<[i64; 6], Vec<u32>> = HashMap::new();
@@ -176,12 +179,13 @@ pub fn register(rasters: &[(GeoTransform, Size)]) -> (Vec<GeoTransform>, Vec<Pla
     for index in order {
         let (transform, size) = rasters[index];
         let candidates = phase_keys(&transform);
-        let found = candidates.iter().flat_map(|key| by_phase.get(key).into_iter().flatten()).find_map(
-            |group| {
+        let found = candidates
+            .iter()
+            .flat_map(|key| by_phase.get(key).into_iter().flatten())
+            .find_map(|group| {
                 let [col, row] = offset_in(&groups[*group as usize], &transform, size)?;
                 Some(Placement { group: *group, col, row })
-            },
-        );
+            });
         places[index] = found.unwrap_or_else(|| {
             let group = groups.len() as u32;
             groups.push(transform);
@@ -204,7 +208,8 @@ fn phase_keys(transform: &GeoTransform) -> Vec<[i64; 6]> {
         let position = v / step;
         ((position - position.floor()) * BINS as f64) as i64 % BINS
     };
-    let (px, py) = if transform.is_axis_aligned() { (phase(x0, dx), phase(y0, dy)) } else { (0, 0) };
+    let (px, py) =
+        if transform.is_axis_aligned() { (phase(x0, dx), phase(y0, dy)) } else { (0, 0) };
     let mut keys = Vec::with_capacity(81);
     for by in [0, 1, -1] {
         for bx in [0, 1, -1] {
@@ -219,7 +224,11 @@ fn phase_keys(transform: &GeoTransform) -> Vec<[i64; 6]> {
 }
 
 /// Whole offset of a raster in a reference grid, if every corner lies within [`ALIGNED_PX`] of it.
-pub fn offset_in(reference: &GeoTransform, transform: &GeoTransform, size: Size) -> Option<[i64; 2]> {
+pub fn offset_in(
+    reference: &GeoTransform,
+    transform: &GeoTransform,
+    size: Size,
+) -> Option<[i64; 2]> {
     let (w, h) = (f64::from(size.width), f64::from(size.height));
     let at = |col: f64, row: f64| {
         let [x, y] = transform.apply(col, row);
@@ -255,7 +264,12 @@ pub fn stack(groups: &[u32], above: &[Vec<u32>]) -> Vec<(u32, Vec<u32>)> {
         .unwrap_or_default()
 }
 
-fn stack_from(start: u32, group_count: u32, groups: &[u32], above: &[Vec<u32>]) -> Vec<(u32, Vec<u32>)> {
+fn stack_from(
+    start: u32,
+    group_count: u32,
+    groups: &[u32],
+    above: &[Vec<u32>],
+) -> Vec<(u32, Vec<u32>)> {
     let mut below = vec![0u32; groups.len()];
     for source in above.iter().flatten() {
         below[*source as usize] += 1;

@@ -266,7 +266,11 @@ fn output_nodata(
     }
 }
 
-fn validity_output(sources: &[Source], options: &MosaicOptions, facts: &BandFacts) -> ValidityOutput {
+fn validity_output(
+    sources: &[Source],
+    options: &MosaicOptions,
+    facts: &BandFacts,
+) -> ValidityOutput {
     let has_nodata = options.nodata.is_some()
         || sources.iter().any(|s| (0..s.bands()).any(|band| s.nodata.band(band).is_some()));
     let masks = sources.iter().any(|s| s.dataset.mask.is_some());

@@ -89,7 +89,8 @@ impl Schedule {
 
     /// Number of cells that a window of the grid meets.
     pub fn cells_of(&self, window: Window) -> u64 {
-        let span = |start: u32, end: u32| u64::from((end - 1) / self.chunk - start / self.chunk + 1);
+        let span =
+            |start: u32, end: u32| u64::from((end - 1) / self.chunk - start / self.chunk + 1);
         span(window.col, window.col_end()) * span(window.row, window.row_end())
     }
 }
@@ -191,7 +192,10 @@ mod tests {
             let mut seen = vec![0; 70];
             for index in 0..schedule.cells() {
                 let cell = schedule.cell(index);
-                assert_eq!(cell.window, Window::new(cell.bx * 100, cell.by * 100, 100, 100).unwrap());
+                assert_eq!(
+                    cell.window,
+                    Window::new(cell.bx * 100, cell.by * 100, 100, 100).unwrap()
+                );
                 seen[(cell.by * 10 + cell.bx) as usize] += 1;
             }
             assert_eq!(seen, vec![1; 70]);

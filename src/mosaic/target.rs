@@ -58,7 +58,8 @@ pub fn target_grid(
     largest: &GeoTransform,
 ) -> Result<(GeoTransform, Size)> {
     let [res_x, res_y] = resolution(rasters, options.resolution)?;
-    let union = rasters.iter().map(|(transform, size)| transform.bounds(*size)).reduce(Bounds::union);
+    let union =
+        rasters.iter().map(|(transform, size)| transform.bounds(*size)).reduce(Bounds::union);
     let Some(union) = union else {
         return Err(InputError::NoInputs("a mosaic needs at least one".into()).into());
     };
@@ -69,8 +70,14 @@ pub fn target_grid(
     if !bounds.overlaps(union) {
         return Err(extent(&format!(
             "--bounds {}, {}, {}, {} touches no source; the sources cover {}, {}, {}, {}",
-            bounds.min_x, bounds.min_y, bounds.max_x, bounds.max_y, //
-            union.min_x, union.min_y, union.max_x, union.max_y
+            bounds.min_x,
+            bounds.min_y,
+            bounds.max_x,
+            bounds.max_y, //
+            union.min_x,
+            union.min_y,
+            union.max_x,
+            union.max_y
         )));
     }
     let snap = if options.tap {
@@ -96,7 +103,9 @@ pub fn target_grid(
         if pixels <= MAX_SIDE {
             return Ok(pixels as u32);
         }
-        Err(extent(&format!("{pixels} pixels on a side; at most {MAX_SIDE} are possible; choose a coarser --res or smaller --bounds")))
+        Err(extent(&format!(
+            "{pixels} pixels on a side; at most {MAX_SIDE} are possible; choose a coarser --res or smaller --bounds"
+        )))
     };
     let size = Size { width: side(bounds.width(), res_x)?, height: side(bounds.height(), res_y)? };
     Ok((GeoTransform::north_up(bounds.min_x, bounds.max_y, res_x, res_y)?, size))
@@ -172,9 +181,8 @@ mod tests {
     #[test]
     fn resolutions_follow_the_policy() {
         let rasters = [raster(0.0, 60.0, 10.0, 6, 6), raster(0.0, 60.0, 15.0, 4, 4)];
-        let res = |resolution| {
-            grid(&rasters, &TargetOptions { resolution, ..Default::default() }).0[1]
-        };
+        let res =
+            |resolution| grid(&rasters, &TargetOptions { resolution, ..Default::default() }).0[1];
         assert_eq!(res(Resolution::Highest), 10.0);
         assert_eq!(res(Resolution::Lowest), 15.0);
         assert_eq!(res(Resolution::Average), 12.5);
@@ -186,9 +194,15 @@ mod tests {
     fn tap_snaps_outward_but_not_for_noise() {
         let rasters = [raster(10.0 + 1e-9, 20.0 - 1e-9, 10.0, 2, 2)];
         let options = TargetOptions { tap: true, ..Default::default() };
-        assert_eq!(grid(&rasters, &options), ([10.0, 10.0, 0.0, 20.0, 0.0, -10.0], Size { width: 2, height: 2 }));
+        assert_eq!(
+            grid(&rasters, &options),
+            ([10.0, 10.0, 0.0, 20.0, 0.0, -10.0], Size { width: 2, height: 2 })
+        );
         let rasters = [raster(11.0, 19.0, 10.0, 2, 2)];
-        assert_eq!(grid(&rasters, &options), ([10.0, 10.0, 0.0, 20.0, 0.0, -10.0], Size { width: 3, height: 3 }));
+        assert_eq!(
+            grid(&rasters, &options),
+            ([10.0, 10.0, 0.0, 20.0, 0.0, -10.0], Size { width: 3, height: 3 })
+        );
     }
 
     #[test]

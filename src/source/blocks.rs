@@ -65,7 +65,12 @@ pub struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     /// Blocks of `sources`, with `cache_bytes` of them kept, for `threads` threads.
-    pub fn new(sources: &'a [Source], cache_bytes: u64, threads: usize, mode: IoMode) -> Blocks<'a> {
+    pub fn new(
+        sources: &'a [Source],
+        cache_bytes: u64,
+        threads: usize,
+        mode: IoMode,
+    ) -> Blocks<'a> {
         Blocks {
             sources,
             mode,
@@ -83,10 +88,17 @@ impl<'a> Blocks<'a> {
     /// # Errors
     /// [`ErrorKind::Format`] if its bytes are broken or the file changed; I/O errors. All name the
     /// file and the block.
-    pub fn get(&self, request: Request, wait: bool, scratch: &mut ReadScratch) -> Result<Option<Block>> {
+    pub fn get(
+        &self,
+        request: Request,
+        wait: bool,
+        scratch: &mut ReadScratch,
+    ) -> Result<Option<Block>> {
         let source = &self.sources[request.source as usize];
         let Some(layout) = source.dataset.layout(request.part) else {
-            return Err(Error::new(ErrorKind::Panicked("a block of a mask that is not there".into())));
+            return Err(Error::new(ErrorKind::Panicked(
+                "a block of a mask that is not there".into(),
+            )));
         };
         let BlockId { bx, by, plane } = request.id;
         let index = layout.block_index(bx, by, plane);
@@ -122,7 +134,11 @@ impl<'a> Blocks<'a> {
         let handle = self.files.get(request.source, source)?;
         let mapped = self.maps(&handle, layout);
         let map = if mapped {
-            Some(io::map(&handle.file, extent.offset, usize::try_from(extent.len).unwrap_or(usize::MAX))?)
+            Some(io::map(
+                &handle.file,
+                extent.offset,
+                usize::try_from(extent.len).unwrap_or(usize::MAX),
+            )?)
         } else {
             reader::fetch(&*handle.file, extent, stored)?;
             None
@@ -147,7 +163,13 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    fn extent(&self, request: Request, source: &Source, layout: &Layout, index: u64) -> Result<Extent> {
+    fn extent(
+        &self,
+        request: Request,
+        source: &Source,
+        layout: &Layout,
+        index: u64,
+    ) -> Result<Extent> {
         let Some(page) = layout.table_page(index) else { return Ok(layout.extent(index, None)) };
         let kind =
             if request.part == Part::Image { CacheKind::ImageTable } else { CacheKind::MaskTable };

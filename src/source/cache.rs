@@ -72,7 +72,11 @@ struct State {
 enum Slot {
     /// A thread is loading it.
     Busy,
-    Ready { value: Arc<Cached>, used: u64, uses_left: u64 },
+    Ready {
+        value: Arc<Cached>,
+        used: u64,
+        uses_left: u64,
+    },
 }
 
 impl BlockCache {

@@ -39,7 +39,8 @@ fn expand(input: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
             let reason = "the directory holds no *.tif or *.tiff".into();
             return Err(Error::new(InputError::NoInputs(reason)).with_path(input));
         }
-        paths[before..].sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+        paths[before..]
+            .sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
         return Ok(());
     }
     if text.contains(['*', '?', '[']) && !input.exists() {
@@ -64,10 +65,12 @@ pub fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     let before = paths.len();
     // Lines may end in LF, CR LF, or CR alone (GDAL #3389); a byte order mark may come first.
     let lines = text.trim_start_matches('\u{feff}').split(['\n', '\r']);
-    paths.extend(lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(|line| {
-        let line = line.trim();
-        PathBuf::from(line.strip_prefix('"').and_then(|l| l.strip_suffix('"')).unwrap_or(line))
-    }));
+    paths.extend(lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(
+        |line| {
+            let line = line.trim();
+            PathBuf::from(line.strip_prefix('"').and_then(|l| l.strip_suffix('"')).unwrap_or(line))
+        },
+    ));
     if paths.len() == before {
         let reason = "the list names no file".into();
         return Err(Error::new(InputError::NoInputs(reason)).with_path(list));
@@ -77,7 +80,8 @@ pub fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
 
 fn walk(directory: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
     if depth > MAX_DEPTH {
-        let reason = format!("directories are nested more than {MAX_DEPTH} deep (a loop of links?)");
+        let reason =
+            format!("directories are nested more than {MAX_DEPTH} deep (a loop of links?)");
         return Err(Error::new(InputError::NoInputs(reason)).with_path(directory));
     }
     for entry in fs::read_dir(directory).at(directory)? {
@@ -100,7 +104,7 @@ fn expand_pattern(pattern: &str, input: &Path, paths: &mut Vec<PathBuf>) -> Resu
     for path in matches {
         let path = path.map_err(|error| {
             let path = error.path().to_path_buf();
-            Error::from(error.into_error()).with_path(&path)
+            Error::from(std::io::Error::from(error)).with_path(&path)
         })?;
         paths.push(path);
     }

@@ -54,7 +54,8 @@ pub fn open_source(path: &Path) -> Result<Source> {
         let error: Error = std::io::Error::from(std::io::ErrorKind::IsADirectory).into();
         return Err(error.with_path(path));
     }
-    let dataset = Dataset::open(path, &file, || world_file(path)).map_err(|error| name_format(error, path))?;
+    let dataset = Dataset::open(path, &file, || world_file(path))
+        .map_err(|error| name_format(error, path))?;
     let nodata = dataset.nodata.map_or(SourceNodata::None, SourceNodata::All);
     Ok(Source { dataset: Arc::new(dataset), stamp: stamp_of(&meta), nodata })
 }
@@ -64,7 +65,11 @@ pub fn open_source(path: &Path) -> Result<Source> {
 /// # Errors
 /// [`ErrorKind::BadSources`] with every input that cannot be used, unless `skip_bad`;
 /// [`ErrorKind::Cancelled`].
-pub fn open_all(paths: &[PathBuf], options: &OpenOptions, observer: &dyn Observer) -> Result<Opened> {
+pub fn open_all(
+    paths: &[PathBuf],
+    options: &OpenOptions,
+    observer: &dyn Observer,
+) -> Result<Opened> {
     let mut sources = Vec::with_capacity(paths.len());
     let mut bad = Vec::new();
     let mut interner = Interner::default();
@@ -189,7 +194,9 @@ fn name_format(error: Error, path: &Path) -> Error {
         Some("nc" | "hdf" | "h5" | "hdf5") => "netCDF or HDF",
         Some("png" | "jpg" | "jpeg" | "gif" | "webp") => "a picture (PNG, JPEG, …)",
         Some("bil" | "bip" | "bsq" | "dat" | "flt") => "a raw raster (ENVI, EHdr, …)",
-        Some("dem" | "dt0" | "dt1" | "dt2" | "ecw" | "sid" | "pix" | "gpkg" | "zarr") => "its format",
+        Some("dem" | "dt0" | "dt1" | "dt2" | "ecw" | "sid" | "pix" | "gpkg" | "zarr") => {
+            "its format"
+        }
         _ => return error,
     };
     Error::unsupported(

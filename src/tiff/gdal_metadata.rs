@@ -10,7 +10,6 @@
 //! are dropped when read: they are those of the source, and false for anything made from it.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use crate::error::{FormatError, Result};
 
@@ -207,8 +206,8 @@ fn push_item(xml: &mut String, item: &Item, sample: Option<usize>, role: &str) {
     xml.push_str("  <Item name=\"");
     push_escaped(xml, &item.name);
     if let Some(sample) = sample {
-        // Cannot fail: writing to a String never does.
-        let _ = write!(xml, "\" sample=\"{sample}");
+        xml.push_str("\" sample=\"");
+        xml.push_str(&sample.to_string());
     }
     if !role.is_empty() {
         xml.push_str("\" role=\"");
@@ -261,4 +260,90 @@ fn unescape(text: &str) -> Cow<'_, str> {
     }
     plain.push_str(rest);
     Cow::Owned(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by rasterio 1.4.4 with GDAL 3.10.3 from `x<y>&"q' é`, scales, units and descriptions.
+    const BY_GDAL: &str = "<GDALMetadata>\n  \
+        <Item name=\"A\">x&amp;lt;y&amp;gt;&amp;amp;&amp;quot;q' é</Item>\n  \
+        <Item name=\"B\" domain=\"DOM\">multi\nline  </Item>\n  \
+        <Item name=\"STATISTICS_MAXIMUM\" sample=\"0\">3</Item>\n  \
+        <Item name=\"wavelength\" sample=\"0\">0.5</Item>\n  \
+        <Item name=\"OFFSET\" sample=\"0\" role=\"offset\">0</Item>\n  \
+        <Item name=\"SCALE\" sample=\"0\" role=\"scale\">0.10000000000000001</Item>\n  \
+        <Item name=\"UNITTYPE\" sample=\"0\" role=\"unittype\">m</Item>\n  \
+        <Item name=\"DESCRIPTION\" sample=\"0\" role=\"description\">red band</Item>\n  \
+        <Item name=\"COLORINTERP\" sample=\"0\" role=\"colorinterp\">Blue</Item>\n  \
+        <Item name=\"C\" sample=\"1\" domain=\"BD\">c</Item>\n  \
+        <Item name=\"DESCRIPTION\" sample=\"2\" role=\"description\">&amp;lt;b&amp;gt;</Item>\n\
+        </GDALMetadata>";
+
+    #[test]
+    fn what_gdal_wrote_is_understood() {
+        let metadata = GdalMetadata::parse(BY_GDAL).unwrap();
+        assert_eq!(metadata.items[0].value, "x<y>&\"q' é");
+        assert_eq!(metadata.items[1].value, "multi\nline  ");
+        assert_eq!(metadata.items[1].domain, "DOM");
+        let [first, second, third] = metadata.bands.as_slice() else { panic!("three bands") };
+        assert_eq!((first.scale, first.offset), (Some(0.1), Some(0.0)));
+        assert_eq!(first.unit.as_deref(), Some("m"));
+        assert_eq!(first.description.as_deref(), Some("red band"));
+        assert_eq!(first.color.as_deref(), Some("Blue"));
+        assert_eq!(first.items.len(), 1, "statistics are not carried over");
+        assert_eq!(second.items[0].domain, "BD");
+        assert_eq!(third.description.as_deref(), Some("<b>"));
+    }
+
+    #[test]
+    fn it_is_written_as_gdal_does() {
+        let metadata = GdalMetadata::parse(BY_GDAL).unwrap();
+        let statistics = "  <Item name=\"STATISTICS_MAXIMUM\" sample=\"0\">3</Item>\n";
+        // The shortest digits that give the same number, where GDAL prints 17.
+        let expected = BY_GDAL.replace(statistics, "").replace("0.10000000000000001", "0.1");
+        assert_eq!(metadata.to_xml().unwrap(), expected);
+        assert_eq!(GdalMetadata::default().to_xml(), None);
+    }
+
+    #[test]
+    fn any_text_survives() {
+        for value in ["", "&lt;", "&amp;amp;", "a & b", "]]>", "\u{1}x", "ü\u{10ffff}"] {
+            let item = Item { name: "a\"<".into(), value: value.into(), domain: "d&".into() };
+            let metadata = GdalMetadata { items: vec![item], bands: Vec::new() };
+            let mut read = GdalMetadata::parse(&metadata.to_xml().unwrap()).unwrap();
+            assert_eq!(read.items[0].value, value.replace('\u{1}', ""));
+            read.items[0].value = value.into();
+            assert_eq!(read, metadata);
+        }
+        let plain = "<GDALMetadata><Item name='n'>a&lt;b<![CDATA[c]]></Item></GDALMetadata>";
+        assert_eq!(GdalMetadata::parse(plain).unwrap().items[0].value, "a<bc");
+        assert_eq!(GdalMetadata::parse(" \0").unwrap(), GdalMetadata::default());
+    }
+
+    #[test]
+    fn hostile_text_is_an_error() {
+        let deep = "<GDALMetadata>".to_owned() + &"<a>".repeat(200_000);
+        let mut bomb = String::from("<!DOCTYPE d [<!ENTITY a0 \"aaaaaaaaaa\">");
+        for i in 1..20 {
+            let previous = format!("&a{};", i - 1).repeat(10);
+            bomb += &format!("<!ENTITY a{i} \"{previous}\">");
+        }
+        bomb += "]><GDALMetadata><Item name='n'>&a19;</Item></GDALMetadata>";
+        let bad = [
+            "<GDALMetadata>",
+            "plain",
+            "<Other/>",
+            "<GDALMetadata><Item name='SCALE' sample='0' role='scale'>x</Item></GDALMetadata>",
+            "<GDALMetadata><Item name='a' sample='99999999999'>x</Item></GDALMetadata>",
+            "<GDALMetadata><Item name='a' sample='-1'>x</Item></GDALMetadata>",
+            &deep,
+            &bomb,
+        ];
+        for text in bad {
+            let error = GdalMetadata::parse(text).unwrap_err();
+            assert!(error.to_string().starts_with("GDAL_METADATA does not parse"), "{error}");
+        }
+    }
 }

@@ -115,7 +115,8 @@ impl<'a> HeaderReader<'a> {
             entries.push(self.entry(raw, at));
         }
         // A file that ends right after its last directory's entries is read by every other tool.
-        let next = if self.big_tiff { self.u64_at(next_at) } else { self.u32_at(next_at).map(u64::from) };
+        let next =
+            if self.big_tiff { self.u64_at(next_at) } else { self.u32_at(next_at).map(u64::from) };
         Ok(Ifd { entries, next: next.unwrap_or(0) })
     }
 
@@ -222,10 +223,9 @@ impl<'a> HeaderReader<'a> {
             Some(Type::DOUBLE) => {
                 Ok(bytes.chunks_exact(8).map(|b| f64::from_bits(self.u64(b))).collect())
             }
-            Some(Type::FLOAT) => Ok(bytes
-                .chunks_exact(4)
-                .map(|b| f64::from(f32::from_bits(self.u32(b))))
-                .collect()),
+            Some(Type::FLOAT) => {
+                Ok(bytes.chunks_exact(4).map(|b| f64::from(f32::from_bits(self.u32(b)))).collect())
+            }
             _ => Err(bad(entry, "floating-point numbers", format!("type {}", entry.field))),
         }
     }

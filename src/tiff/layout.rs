@@ -58,7 +58,10 @@ pub struct Layout {
 #[derive(Debug, Clone)]
 enum Table {
     Inline(Box<[u64]>),
-    InFile { offset: u64, width: u32 },
+    InFile {
+        offset: u64,
+        width: u32,
+    },
     /// Byte counts that the file leaves out (allowed for uncompressed data only).
     Computed,
 }
@@ -77,9 +80,10 @@ impl Layout {
     pub(crate) fn read(reader: &HeaderReader<'_>, ifd: &Ifd, mask: bool) -> Result<Layout> {
         let side = |tag: u16| -> Result<u32> {
             let value = required(reader, ifd, tag)?;
-            u32::try_from(value).ok().filter(|v| (1..=i32::MAX as u32).contains(v)).ok_or_else(|| {
-                bad_value(tag, "1 to 2147483647", value)
-            })
+            u32::try_from(value)
+                .ok()
+                .filter(|v| (1..=i32::MAX as u32).contains(v))
+                .ok_or_else(|| bad_value(tag, "1 to 2147483647", value))
         };
         let size = Size { width: side(256)?, height: side(257)? };
         let bands = reader.number(ifd, 277)?.unwrap_or(1);
@@ -120,9 +124,7 @@ impl Layout {
             offsets: Table::Computed,
             counts: Table::Computed,
         };
-        if layout.storage_bytes() > MAX_BLOCK_BYTES
-            && (tiled || compression != Compression::None)
-        {
+        if layout.storage_bytes() > MAX_BLOCK_BYTES && (tiled || compression != Compression::None) {
             let (what, need) = ("a block of the image", layout.storage_bytes());
             return Err(Error::new(ErrorKind::Limit { what, need, max: MAX_BLOCK_BYTES }));
         }
@@ -146,7 +148,8 @@ impl Layout {
     fn read_tables(&mut self, reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<()> {
         let (offsets, counts) = if self.tiled { (324, 325) } else { (273, 279) };
         // Some old writers put tile tables under the strip tags.
-        let pick = |tag: u16| ifd.entry(tag).or_else(|| ifd.entry(if tag == 324 { 273 } else { 279 }));
+        let pick =
+            |tag: u16| ifd.entry(tag).or_else(|| ifd.entry(if tag == 324 { 273 } else { 279 }));
         let blocks = self.storage_blocks();
         let Some(entry) = pick(offsets) else {
             return Err(FormatError::MissingTag { tag: offsets, name: tag::name(offsets) }.into());
@@ -254,8 +257,8 @@ impl Layout {
     }
 
     fn storage_block_bytes(&self, index: u64) -> u64 {
-        let per_plane = u64::from(self.across())
-            * u64::from(self.size.height.div_ceil(self.storage.height));
+        let per_plane =
+            u64::from(self.across()) * u64::from(self.size.height.div_ceil(self.storage.height));
         let row = (index % per_plane) / u64::from(self.across());
         let above = row * u64::from(self.storage.height);
         let rows = if self.tiled {
@@ -399,7 +402,11 @@ fn extent(offsets: &[u64], counts: &[u64], index: usize, raw: u64) -> Extent {
 }
 
 impl Table {
-    fn read(reader: &HeaderReader<'_>, entry: &crate::tiff::ifd::Entry, blocks: u64) -> Result<Table> {
+    fn read(
+        reader: &HeaderReader<'_>,
+        entry: &crate::tiff::ifd::Entry,
+        blocks: u64,
+    ) -> Result<Table> {
         let width = match entry.field {
             3 => 2,
             4 | 13 => 4,
@@ -407,7 +414,11 @@ impl Table {
             other => return Err(bad(entry, "SHORT, LONG or LONG8", format!("type {other}"))),
         };
         if entry.count < blocks {
-            return Err(bad(entry, "one value for each block", format!("{} of {blocks}", entry.count)));
+            return Err(bad(
+                entry,
+                "one value for each block",
+                format!("{} of {blocks}", entry.count),
+            ));
         }
         reader.check("the block table", entry.offset, blocks.saturating_mul(width))?;
         let in_file = Table::InFile { offset: entry.offset, width: width as u32 };

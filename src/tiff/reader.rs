@@ -110,7 +110,8 @@ impl Dataset {
             floats(tag::MODEL_PIXEL_SCALE)?,
             floats(tag::MODEL_TIEPOINT)?,
         );
-        let tagged = !transformation.is_empty() || !(pixel_scale.is_empty() || tiepoints.is_empty());
+        let tagged =
+            !transformation.is_empty() || !(pixel_scale.is_empty() || tiepoints.is_empty());
         let world_file = if tagged { None } else { world_file()? };
         let transform = geokeys::geotransform(&PlacementTags {
             transformation: &transformation,
@@ -390,7 +391,9 @@ fn deinterleave<T: Sample>(raw: &[u8], spp: usize, samples: &mut [T]) {
                 let end = (start + STRIPE).min(pixels);
                 for (band, out) in samples.chunks_exact_mut(pixels).enumerate() {
                     let stripe = &raw[start * spp * size..end * spp * size];
-                    for (sample, pixel) in out[start..end].iter_mut().zip(stripe.chunks_exact(spp * size)) {
+                    for (sample, pixel) in
+                        out[start..end].iter_mut().zip(stripe.chunks_exact(spp * size))
+                    {
                         *sample = read(&pixel[band * size..(band + 1) * size]);
                     }
                 }

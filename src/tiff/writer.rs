@@ -157,7 +157,10 @@ pub struct Writer {
 
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Writer").field("spec", &self.spec).field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("Writer")
+            .field("spec", &self.spec)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
 
@@ -390,10 +393,9 @@ impl Directory {
                 })
                 .collect()
         };
-        for (tag, field, width, at, which) in [
-            (324, field, tables.width, tables.offsets_at, 0),
-            (325, 4, 4, tables.counts_at, 1),
-        ] {
+        for (tag, field, width, at, which) in
+            [(324, field, tables.width, tables.offsets_at, 0), (325, 4, 4, tables.counts_at, 1)]
+        {
             let value = if tables.count * width <= room {
                 Value::Bytes(short(width, &|extent| if which == 0 { extent.0 } else { extent.1 }))
             } else {
@@ -415,7 +417,9 @@ impl Directory {
     /// Bytes with the values that follow the entries.
     fn len(&self) -> u64 {
         let outside = |value: &Value| match value {
-            Value::Bytes(bytes) if bytes.len() > self.room() => bytes.len().next_multiple_of(8) as u64,
+            Value::Bytes(bytes) if bytes.len() > self.room() => {
+                bytes.len().next_multiple_of(8) as u64
+            }
             _ => 0,
         };
         self.entries_len().next_multiple_of(8)

@@ -1,13 +1,16 @@
-//! Georeferencing tags of a TIFF <-> [`GeoTransform`] and [`Crs`] (SPEC §3.3, §3.4, §8.3).
+//! Georeferencing tags of a TIFF <-> [`Crs`] (here) and [`crate::geometry::GeoTransform`]
+//! (`placement`); SPEC §3.3, §3.4, §8.3.
 //!
 //! Takes and gives the plain values of the tags; reads no file. GeoKeys: OGC 19-008r4 §7.1.
 
-use std::path::{Path, PathBuf};
+mod placement;
 
+pub use self::placement::{
+    Placement, PlacementTags, geotransform, parse_world_file, placement_of, world_file_candidates,
+};
 use crate::crs::Crs;
 use crate::crs::keys::{self, KeySet, KeyValue};
-use crate::error::{FormatError, InputError, Result};
-use crate::geometry::GeoTransform;
+use crate::error::{FormatError, Result};
 
 const DIRECTORY_TAG: u16 = 34735;
 const DOUBLES_TAG: u16 = 34736;
@@ -38,35 +41,6 @@ pub struct GeoKeyTags {
     pub doubles: Vec<f64>,
     /// `GeoAsciiParamsTag` (34737) without the final NUL; not to be written if empty.
     pub ascii: Vec<u8>,
-}
-
-/// Values of the tags that place a raster; empty where a tag is missing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PlacementTags<'a> {
-    /// `ModelTransformationTag` (34264), 16 numbers by rows.
-    pub transformation: &'a [f64],
-    /// `ModelPixelScaleTag` (33550): x, y, z.
-    pub pixel_scale: &'a [f64],
-    /// `ModelTiepointTag` (33922): col, row, 0, x, y, z of each point.
-    pub tiepoints: &'a [f64],
-    /// Text of the world file, if there is one.
-    pub world_file: Option<&'a str>,
-    /// `GTRasterTypeGeoKey` is `PixelIsPoint`.
-    pub pixel_is_point: bool,
-}
-
-/// The tags that place a raster, ready to be written.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Placement {
-    /// North-up.
-    ScaleAndTiepoint {
-        /// `ModelPixelScaleTag` (33550).
-        pixel_scale: [f64; 3],
-        /// `ModelTiepointTag` (33922).
-        tiepoint: [f64; 6],
-    },
-    /// Anything else: `ModelTransformationTag` (34264).
-    Transformation([f64; 16]),
 }
 
 /// Reads the values of tags 34735, 34736 and 34737; the latter two are empty where missing.
@@ -152,8 +126,12 @@ fn bad_tag(tag: u16, expected: &'static str, found: String) -> FormatError {
     FormatError::BadTag { tag, name, expected, found }
 }
 
-/// Values of tags 34735, 34736 and 34737 for a CRS and a raster type.
+/// Values of tags 34735, 34736 and 34737 for a CRS and a raster type; all empty, not to be
+/// written, where there is nothing to say.
 pub fn tags_of(crs: Option<&Crs>, pixel_is_point: bool) -> GeoKeyTags {
+    if crs.is_none() && !pixel_is_point {
+        return GeoKeyTags::default();
+    }
     let raster_type = if pixel_is_point { PIXEL_IS_POINT } else { 1 };
     let keys = crs.map(|crs| crs.keys().clone()).unwrap_or_default();
     let keys = keys.with_short(RASTER_TYPE, raster_type);
@@ -187,90 +165,94 @@ fn place<T: Copy>(all: &mut Vec<T>, values: &[T], end: &[T]) -> Option<[u16; 2]>
     Some([count, offset])
 }
 
-/// The geotransform that the tags give, in the order of SPEC §3.3. `PixelIsPoint` moves the
-/// origin by half a pixel for the tags, not for a world file, which always gives a centre.
-///
-/// # Errors
-/// [`InputError::GcpOnly`] for several tie points and no scale, [`InputError::NoGeoreference`] for
-/// nothing usable, [`FormatError::Georeference`] for a singular matrix and nothing else,
-/// [`FormatError::Text`] for a world file that does not parse.
-pub fn geotransform(tags: &PlacementTags<'_>) -> Result<GeoTransform> {
-    let half = if tags.pixel_is_point { -0.5 } else { 0.0 };
-    let mut refused = None;
-    if let [dx, rx, _, x0, ry, dy, _, y0, ..] = *tags.transformation
-        && tags.transformation.len() == 16
-    {
-        match GeoTransform::new([x0, dx, rx, y0, ry, dy]) {
-            Ok(transform) => return Ok(transform.shifted(half, half)),
-            Err(error) => refused = Some(error),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    const UTM_18N: [u16; 24] = [
+        1, 1, 0, 5, 1024, 0, 1, 1, 1025, 0, 1, 1, 1026, 34737, 22, 0, 3072, 0, 1, 32618, 3076, 0,
+        1, 9001,
+    ];
+
+    #[test]
+    fn keys_survive_reading_and_writing() {
+        let ascii = b"WGS 84 / UTM zone 18N|";
+        let keys = parse(&UTM_18N, &[], ascii).unwrap();
+        let crs = keys.crs.unwrap();
+        assert_eq!(crs.to_string(), "EPSG:32618 (WGS 84 / UTM zone 18N)");
+        assert!(!keys.pixel_is_point);
+        let tags = tags_of(Some(&crs), false);
+        assert_eq!(tags.directory, UTM_18N);
+        assert_eq!(tags.ascii, ascii);
+        assert!(tags.doubles.is_empty());
+        let again = parse(&tags_of(Some(&crs), true).directory, &[], ascii).unwrap();
+        assert!(again.pixel_is_point);
+        assert_eq!(again.crs, Some(crs));
+        assert_eq!(tags_of(None, false), GeoKeyTags::default());
+    }
+
+    #[test]
+    fn oddities_are_put_up_with() {
+        // More keys announced than there are, zeros as padding, a text beyond the end.
+        let directory =
+            [1, 1, 0, 9, 1024, 0, 1, 2, 2048, 0, 1, 4326, 0, 0, 0, 0, 2049, 34737, 99, 2];
+        let crs = parse(&directory, &[], b"x|WGS 84|").unwrap().crs.unwrap();
+        assert_eq!(crs.to_string(), "EPSG:4326 (WGS 84)");
+        // Unsorted, twice, a tag that nobody knows.
+        let directory = [1, 1, 0, 3, 2048, 0, 1, 4267, 2048, 0, 1, 4326, 1024, 9, 9, 9];
+        assert_eq!(parse(&directory, &[], &[]).unwrap().crs.unwrap().epsg(), Some(4326));
+        assert!(parse(&[1, 1, 0, 0], &[], &[]).unwrap().crs.is_none());
+        assert!(parse(&[1, 1, 0, 1, 1024, 0, 1, 1], &[], &[]).unwrap().crs.is_none());
+    }
+
+    #[test]
+    fn broken_directories_are_errors() {
+        let directories: [&[u16]; 5] = [
+            &[],
+            &[1, 1, 0],
+            &[7, 1, 0, 1, 3072, 0, 1, 32618],
+            &[1, 1, 0, 60000, 3072, 0, 1, 32618],
+            &[1, 1, 0, 1, 3080, 34736, 1, 5],
+        ];
+        for directory in directories {
+            let error = parse(directory, &[f64::NAN], &[]).unwrap_err();
+            let bad_tag = matches!(error.kind(), ErrorKind::Format(FormatError::BadTag { .. }));
+            assert!(bad_tag, "{directory:?}: {error}");
         }
+        assert!(parse(&[1, 1, 0, 1, 3080, 34736, 1, 0], &[f64::NAN], &[]).is_err());
+        let geocentric = [1, 1, 0, 2, 1024, 0, 1, 3, 2048, 0, 1, 4978];
+        let error = parse(&geocentric, &[], &[]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unsupported(_)));
     }
-    if let ([sx, sy, ..], [col, row, _, x, y, _, ..]) = (tags.pixel_scale, tags.tiepoints)
-        && *sx != 0.0
-        && *sy != 0.0
-    {
-        // GDAL takes a negative y scale for a slip of the writer: rows run south all the same.
-        let (dx, dy) = (*sx, -sy.abs());
-        let transform = GeoTransform::new([x - col * dx, dx, 0.0, y - row * dy, 0.0, dy])?;
-        return Ok(transform.shifted(half, half));
-    }
-    if let Some(text) = tags.world_file {
-        return parse_world_file(text);
-    }
-    if tags.tiepoints.len() >= 12 && tags.pixel_scale.is_empty() {
-        return Err(InputError::GcpOnly.into());
-    }
-    Err(refused.unwrap_or_else(|| InputError::NoGeoreference.into()))
-}
 
-/// Reads the six lines of a world file: dx, ry, rx, dy, and x and y of the first pixel's centre.
-///
-/// # Errors
-/// [`FormatError::Text`] if it is not six numbers, [`FormatError::Georeference`] if they are no
-/// usable transform.
-pub fn parse_world_file(text: &str) -> Result<GeoTransform> {
-    let fail = |reason: String| FormatError::Text { what: "world file", reason };
-    let mut numbers = [0.0; 6];
-    let mut words = text.trim_start_matches('\u{feff}').split_whitespace();
-    for (index, number) in numbers.iter_mut().enumerate() {
-        let word = words.next().ok_or_else(|| fail(format!("{index} numbers, 6 needed")))?;
-        // Some locales write a decimal comma.
-        let parsed = word.replace(',', ".").parse::<f64>();
-        let shown: String = word.chars().take(40).collect();
-        *number = parsed.map_err(|_| fail(format!("{shown:?} is not a number")))?;
-    }
-    let [dx, ry, rx, dy, x, y] = numbers;
-    Ok(GeoTransform::new([x, dx, rx, y, ry, dy])?.shifted(-0.5, -0.5))
-}
-
-/// Names that a raster's world file may have, likeliest first: `.tfw`, the raster's own extension
-/// and `w`, `.tifw`, `.wld`, each in lower and upper case.
-pub fn world_file_candidates(path: &Path) -> Vec<PathBuf> {
-    let own = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    let own = own.filter(|e| e.starts_with("tif")).map(|e| format!("{e}w"));
-    let mut found: Vec<PathBuf> = Vec::new();
-    for extension in ["tfw", own.as_deref().unwrap_or("tifw"), "tifw", "wld"] {
-        for cased in [extension.to_owned(), extension.to_ascii_uppercase()] {
-            let candidate = path.with_extension(cased);
-            if candidate != path && !found.contains(&candidate) {
-                found.push(candidate);
+    #[test]
+    fn no_directory_makes_the_reader_panic() {
+        let mut state = 1u32;
+        let mut next = |limit: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % limit
+        };
+        let ids = [1024, 1025, 1026, 2048, 2050, 2054, 2057, 3072, 3074, 3075, 3076, 3082, 4096];
+        let tags = [0, 0, 34735, 34736, 34737, 9];
+        for _ in 0..20_000 {
+            let mut directory = vec![1, 1, 0, next(9) as u16];
+            for _ in 0..next(9) {
+                directory.push(ids[next(13) as usize]);
+                directory.push(tags[next(6) as usize]);
+                directory.push(next(9) as u16);
+                directory.push([next(9), next(65536), 32767, 4326, 16031][next(5) as usize] as u16);
+            }
+            directory.truncate(directory.len() - next(3) as usize);
+            // An error is as good as a CRS here; only a panic is not.
+            if let Ok(GeoKeys { crs: Some(crs), pixel_is_point }) =
+                parse(&directory, &[0.0, 1e300, -7.5], b"a|b|\xff")
+            {
+                let tags = tags_of(Some(&crs), pixel_is_point);
+                let again = parse(&tags.directory, &tags.doubles, &tags.ascii).unwrap();
+                assert_eq!(again.crs.as_ref(), Some(&crs), "{directory:?}");
+                assert!(crs.same_as(&crs) && !crs.to_string().is_empty());
             }
         }
     }
-    found
-}
-
-/// The tags that place a raster so that readers find this geotransform again.
-pub fn placement_of(transform: &GeoTransform, pixel_is_point: bool) -> Placement {
-    let half = if pixel_is_point { 0.5 } else { 0.0 };
-    let [x0, dx, rx, y0, ry, dy] = transform.shifted(half, half).coefficients();
-    if transform.is_north_up() {
-        return Placement::ScaleAndTiepoint {
-            pixel_scale: [dx, -dy, 0.0],
-            tiepoint: [0.0, 0.0, 0.0, x0, y0, 0.0],
-        };
-    }
-    Placement::Transformation([
-        dx, rx, 0.0, x0, ry, dy, 0.0, y0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0,
-    ])
 }
