@@ -275,7 +275,7 @@ def main():
     parser.add_argument("work")
     parser.add_argument("name", nargs="*", choices=[[], *WORKLOADS], default=[])
     parser.add_argument("--scale", type=float, default=1.0)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     for name in arguments.name or WORKLOADS:
         make(arguments.work, name, arguments.scale)
 

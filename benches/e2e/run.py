@@ -188,7 +188,7 @@ def main():
     parser.add_argument("--gdal-sparse", action="store_true", help="runs GDAL on `sparse` too (an hour)")
     parser.add_argument("--keep", action="store_true", help="keeps the outputs")
     parser.add_argument("--scale", type=float, default=1.0)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     arguments.failed = False
     unknown = set(arguments.name) - set(inputs.WORKLOADS)
     if unknown:
