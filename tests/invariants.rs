@@ -56,6 +56,29 @@ fn builder_and_reader_agree() {
     }
 }
 
+/// No fixture is changed, added or lost without its line in the manifest; all stay small.
+#[test]
+fn fixtures_are_those_of_the_manifest() {
+    let mut total = 0;
+    let table = csv(&fixtures("MANIFEST.csv"));
+    for row in &table {
+        let bytes = fs::read(fixtures(&row[0])).unwrap_or_else(|e| panic!("{}: {e}", row[0]));
+        assert_eq!(sha256(&bytes), row[2], "{}", row[0]);
+        assert!(bytes.len() <= 65536, "{} is over 64 KiB", row[0]);
+        total += bytes.len();
+    }
+    assert!(total <= 5_000_000, "{total} bytes of fixtures");
+    let mut found = 0;
+    let mut folders = ["sources", "golden", "corrupt"].map(fixtures).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found += 1 }
+        }
+    }
+    assert_eq!(found, table.len(), "files in fixtures and lines in MANIFEST.csv");
+}
+
 /// The mask of the fixtures is a disk (fixtures/generate/sources.py).
 #[test]
 fn test_reader_reads_masks() {
