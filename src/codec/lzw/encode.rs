@@ -1,75 +1,114 @@
 //! The LZW encoder.
 //!
-//! Two ideas make it fast on noisy imagery, where strings are 1 to 3 bytes long and a branch on
-//! "is the string known?" is a coin toss:
+//! Codes go to a plain array. Their widths follow from their number since the last clear code, so
+//! they are packed into bits in tight loops when the table is full.
 //!
-//! - The step for a byte has no branch. A string is looked up in one bucket of two slots; both are
-//!   compared, and the string is written back whether it was known or not. A third string of a
-//!   bucket pushes out the oldest one. That is allowed: the decoder's table has it nonetheless, we
-//!   only never name it again (about 1 string in 100 is lost so).
-//! - Codes go to a plain array. Their widths follow from their number since the last clear code, so
-//!   they are packed into bits in tight loops when the table is full.
+//! On noisy imagery strings are 1 to 3 bytes long, and a branch on "is the string known?" is a coin
+//! toss. Hence two ways to find strings in one hash table, whose buckets have two slots:
 //!
-//! A step is then a chain of about ten cycles that waits for memory. Where the first table shows
-//! that the block will need many tables, the rest of it is cut in [`LANES`] parts that are encoded
-//! side by side in one loop and joined by clear codes, which costs a fraction of a table.
+//! - [`extend`] branches, and misses no string: where a bucket is full, the next one is taken.
+//! - [`extend_all`] does not branch: both slots of one bucket are compared, and the bucket is
+//!   written back with the string in it whether it was known or not. A third string pushes out the
+//!   one that was used least recently. That is allowed: the decoder's table has it nonetheless, we
+//!   only never name it again. A step is then a chain of about ten cycles that waits for memory, so
+//!   [`LANES`] parts of the block are encoded side by side and joined by clear codes.
+//!
+//! A table filled in the first way tells whether the second one pays: strings were short, and many
+//! more tables will follow, so that one started too often costs little.
+//!
+//! Measured 2026-11-23 on a 2-core shared Xeon with `cargo bench --bench codec -- lzw`; the same
+//! data in MB/s and bytes: BENCH_TABLE
+//!
 
 use super::{CLEAR, CODE_COUNT, END, FIRST, boxed};
 
 /// Codes of a full table. libtiff clears when its next string would be 4094 (`CODE_MAX - 1`).
 const TABLE_CODES: usize = 4094 - FIRST as usize;
-/// Buckets of the hash table, two slots each: 64 KiB.
+/// Buckets of the hash table: 64 KiB. Half of it costs 0.5 to 1 % in size and gains nothing.
 const BUCKETS: usize = 1 << 13;
 /// A slot without a string: its prefix would be 4095, which is never a code.
+const NO_STRING: u32 = u32::MAX;
 const NO_STRINGS: u64 = u64::MAX;
-/// Parts of a block that are encoded side by side.
-const LANES: usize = 2;
-/// Cut the block if the rest of it needs at least this number of tables.
-const MIN_TABLES: usize = 32;
+/// Parts of a section that are encoded side by side; a fourth one gains 5 %.
+const LANES: usize = 3;
+/// Bytes that are encoded side by side before the data is judged again.
+const SECTION_LEN: usize = 1 << 20;
+/// Fewer tables in a section than this, and the tables that are not filled cost over 1 %.
+const MIN_TABLES: usize = 8;
+/// Longer strings than in a table of this many bytes, and a lost one costs too much.
+const MAX_TABLE_LEN: usize = 16 << 10;
 
-/// Reusable state: two hash tables and the second lane's output.
+/// Reusable state: the lanes' tables and output.
 pub(crate) struct Encoder {
     lanes: [Lane; LANES],
 }
 
 impl Encoder {
-    /// An encoder; allocates 150 KiB.
+    /// An encoder; allocates 220 KiB.
     pub(crate) fn new() -> Encoder {
         Encoder { lanes: std::array::from_fn(|_| Lane::new()) }
     }
 
-    /// Appends the stream of `src` to `dst`, which is empty.
+    /// Replaces what `dst` holds by the stream of `src`.
     pub(crate) fn encode(&mut self, src: &[u8], dst: &mut Vec<u8>) {
-        let [first, second] = &mut self.lanes;
+        let first = &mut self.lanes[0];
         first.bits.restart(std::mem::take(dst));
         first.bits.put(CLEAR.into(), 9);
-        let Some((&byte, rest)) = src.split_first() else {
-            first.bits.put(END.into(), 9);
-            *dst = first.bits.finish();
-            return;
-        };
-        first.start(byte);
-        let table_len = run([first], [rest], true);
-        let rest = &rest[table_len..];
-        if rest.len() / table_len.max(1) < MIN_TABLES {
-            run([first], [rest], false);
-            first.end_with(END);
-        } else {
-            let (left, right) = rest.split_at(rest.len() / 2);
-            // Not empty: longer than MIN_TABLES bytes.
-            let (&byte, right) = (&right[0], &right[1..]);
-            let bytes = std::mem::take(&mut second.bits.bytes);
-            second.bits.restart(bytes);
-            second.start(byte);
-            let both = left.len().min(right.len());
-            run([first, second], [&left[..both], &right[..both]], false);
-            run([first], [&left[both..]], false);
-            run([second], [&right[both..]], false);
-            first.end_with(CLEAR);
-            second.end_with(END);
-            first.bits.append(&second.bits);
+        match src.split_first() {
+            None => first.bits.put(END.into(), 9),
+            Some((&byte, rest)) => {
+                first.start(byte);
+                self.encode_rest(rest);
+            }
         }
-        *dst = first.bits.finish();
+        *dst = self.lanes[0].bits.finish();
+    }
+
+    /// Encodes what follows the first byte of a block.
+    fn encode_rest(&mut self, mut rest: &[u8]) {
+        loop {
+            let table_len = extend(&mut self.lanes[0], rest);
+            rest = &rest[table_len..];
+            if rest.is_empty() {
+                return self.lanes[0].end_with(END);
+            }
+            let (section, after) = rest.split_at(rest.len().min(SECTION_LEN));
+            if table_len <= MAX_TABLE_LEN && section.len() >= table_len * MIN_TABLES {
+                self.encode_section(section, if after.is_empty() { END } else { CLEAR });
+                let Some((&byte, after)) = after.split_first() else { return };
+                self.lanes[0].start(byte);
+                rest = after;
+            }
+        }
+    }
+
+    /// Encodes a section side by side, and then `last_code`. The first lane's table is empty.
+    fn encode_section(&mut self, section: &[u8], last_code: u16) {
+        let part_len = section.len() / LANES;
+        let mut parts: [&[u8]; LANES] = std::array::from_fn(|k| {
+            let end = if k + 1 < LANES { (k + 1) * part_len } else { section.len() };
+            &section[k * part_len..end]
+        });
+        for (lane, part) in self.lanes.iter_mut().zip(&mut parts).skip(1) {
+            // Not empty: a section is longer than a few tables.
+            lane.start(part[0]);
+            *part = &part[1..];
+            let bytes = std::mem::take(&mut lane.bits.bytes);
+            lane.bits.restart(bytes);
+        }
+        let common = part_len - 1;
+        extend_all(&mut self.lanes, parts.map(|part| &part[..common]));
+        for (k, (lane, part)) in self.lanes.iter_mut().zip(parts).enumerate() {
+            let mut rest = &part[common..];
+            while !rest.is_empty() {
+                rest = &rest[extend(lane, rest)..];
+            }
+            lane.end_with(if k + 1 < LANES { CLEAR } else { last_code });
+        }
+        let [first, others @ ..] = &mut self.lanes;
+        for lane in others {
+            first.bits.append(&lane.bits);
+        }
     }
 }
 
@@ -85,7 +124,7 @@ struct Lane {
     prefix: u32,
     /// Codes since the table was cleared.
     count: usize,
-    /// Two slots a bucket, the younger string in the low half. A slot is
+    /// Two slots a bucket, the low half filled first and last. A slot is
     /// `prefix << 20 | byte << 12 | code`.
     table: Box<[u64; BUCKETS]>,
     codes: Box<[u16; CODE_COUNT]>,
@@ -121,63 +160,98 @@ impl Lane {
     }
 }
 
-/// Encodes parts of one length, one on each lane; returns how far it came: to the end, or with
-/// `one_table` to where the first lane's table was full.
-fn run<const K: usize>(mut lanes: [&mut Lane; K], parts: [&[u8]; K], one_table: bool) -> usize {
+/// Encodes bytes on one lane up to where its table is full (and cleared again), or to the end.
+/// Returns how many bytes that is. Finds every string.
+fn extend(lane: &mut Lane, src: &[u8]) -> usize {
+    let (mut prefix, mut count) = (lane.prefix, lane.count);
+    let mut read = 0;
+    for byte in src {
+        read += 1;
+        let byte = u32::from(*byte);
+        let key = prefix << 20 | byte << 12;
+        let index = bucket_of(prefix, byte);
+        let slots = lane.table[index];
+        let mut found = find(slots, key);
+        if found >= CODE_COUNT as u32 {
+            let string = key | (count as u32 + u32::from(FIRST));
+            if (slots >> 32) as u32 == NO_STRING {
+                lane.table[index] = slots << 32 | u64::from(string);
+            } else {
+                found = find_beyond(&mut lane.table, index, string);
+            }
+        }
+        if found < CODE_COUNT as u32 {
+            prefix = found;
+            continue;
+        }
+        lane.codes[count % CODE_COUNT] = prefix as u16;
+        count += 1;
+        prefix = byte;
+        if count == TABLE_CODES {
+            break;
+        }
+    }
+    (lane.prefix, lane.count) = (prefix, count);
+    if count == TABLE_CODES {
+        lane.next_table();
+    }
+    read
+}
+
+/// Encodes parts of one length, one on each lane.
+fn extend_all<const K: usize>(lanes: &mut [Lane; K], parts: [&[u8]; K]) {
     let len = parts[0].len();
     let mut pos = 0;
     while pos < len {
         // A byte adds one code at most, so no table overflows within this many.
         let free = lanes.iter().map(|lane| TABLE_CODES - lane.count).min().unwrap_or(0);
         let end = len.min(pos + free);
-        steps(&mut lanes, parts.map(|part| &part[pos..end]));
+        extend_within_tables(lanes, parts.map(|part| &part[pos..end]));
         pos = end;
-        for lane in &mut lanes {
+        for lane in &mut *lanes {
             if lane.count == TABLE_CODES {
                 lane.next_table();
-                if one_table {
-                    return pos;
-                }
             }
         }
     }
-    pos
 }
 
 /// The hot loop: extends each lane by the bytes of its part. No table may become full before the
-/// last byte.
+/// last byte. Compiles to conditional moves; the only branch is the loop's.
 #[expect(clippy::needless_range_loop, reason = "one index for all lanes")]
-fn steps<const K: usize>(lanes: &mut [&mut Lane; K], parts: [&[u8]; K]) {
+fn extend_within_tables<const K: usize>(lanes: &mut [Lane; K], parts: [&[u8]; K]) {
     let len = parts[0].len();
     let parts = parts.map(|part| &part[..len]);
     let mut prefixes: [u32; K] = std::array::from_fn(|k| lanes[k].prefix);
     let mut counts: [usize; K] = std::array::from_fn(|k| lanes[k].count);
     for i in 0..len {
         for k in 0..K {
+            let (prefix, count, lane) = (prefixes[k], counts[k], &mut lanes[k]);
             let byte = u32::from(parts[k][i]);
-            let (prefix, count) = (prefixes[k], counts[k]);
-            let lane = &mut *lanes[k];
             let key = prefix << 20 | byte << 12;
-            let string = key | (count as u32 + u32::from(FIRST));
-            let index = (prefix ^ spread(byte)) as usize % BUCKETS;
-            let slots = lane.table[index];
-            let mut found = find(slots, key);
-            if found >= CODE_COUNT as u32 && slots >> 32 != NO_STRINGS >> 32 {
-                found = find_beyond(&mut lane.table, index, key, string);
-            } else {
-                lane.table[index] =
-                    if found < CODE_COUNT as u32 { slots } else { slots << 32 | u64::from(string) };
-            }
+            let bucket = &mut lane.table[bucket_of(prefix, byte)];
+            let slots = *bucket;
+            let found = find(slots, key);
             let known = found < CODE_COUNT as u32;
+            // The slot used last is the low one.
+            let in_low = (slots as u32) ^ key < CODE_COUNT as u32;
+            let code = if known { found } else { count as u32 + u32::from(FIRST) };
+            *bucket = if in_low { slots } else { slots << 32 | u64::from(key | code) };
             lane.codes[count % CODE_COUNT] = prefix as u16;
             prefixes[k] = if known { found } else { byte };
             counts[k] = count + usize::from(!known);
         }
     }
     for k in 0..K {
-        lanes[k].prefix = prefixes[k];
-        lanes[k].count = counts[k];
+        (lanes[k].prefix, lanes[k].count) = (prefixes[k], counts[k]);
     }
+}
+
+/// The bucket of a string. The byte's part of the hash is not on the path from one prefix to the
+/// next; a multiplication of both ran 10 % slower and lost as many strings.
+#[inline(always)]
+fn bucket_of(prefix: u32, byte: u32) -> usize {
+    (prefix ^ byte.wrapping_mul(0x9E5)) as usize % BUCKETS
 }
 
 /// The code of a string, or any number from `CODE_COUNT` on if it is not in the bucket.
@@ -189,7 +263,8 @@ fn find(slots: u64, key: u32) -> u32 {
 
 /// Looks in the buckets after a full one, and adds the string where it is missing.
 #[cold]
-fn find_beyond(table: &mut [u64; BUCKETS], mut index: usize, key: u32, string: u32) -> u32 {
+fn find_beyond(table: &mut [u64; BUCKETS], mut index: usize, string: u32) -> u32 {
+    let key = string & !(CODE_COUNT as u32 - 1);
     loop {
         // There are four times as many slots as strings.
         index = (index + 1) % BUCKETS;
@@ -198,17 +273,11 @@ fn find_beyond(table: &mut [u64; BUCKETS], mut index: usize, key: u32, string: u
         if found < CODE_COUNT as u32 {
             return found;
         }
-        if slots >> 32 == NO_STRINGS >> 32 {
+        if (slots >> 32) as u32 == NO_STRING {
             table[index] = slots << 32 | u64::from(string);
             return found;
         }
     }
-}
-
-/// The byte's part of the hash, not on the path from one prefix to the next.
-#[inline(always)]
-fn spread(byte: u32) -> u32 {
-    byte.wrapping_mul(0x9E5) & (BUCKETS as u32 - 1)
 }
 
 /// Bits of the code that follows `count` codes.
