@@ -6,8 +6,8 @@
 //! On noisy imagery strings are 1 to 3 bytes long, and a branch on "is the string known?" is a coin
 //! toss. Hence two ways to find strings in one hash table, whose buckets have two slots:
 //!
-//! - [`extend`] branches, and misses no string: where a bucket is full, the next one is taken.
-//! - [`extend_all`] does not branch: both slots of one bucket are compared, and the bucket is
+//! - [`Encoder::extend`] branches, and misses no string: where a bucket is full, the next one is taken.
+//! - [`Encoder::extend_all`] does not branch: both slots of one bucket are compared, and the bucket is
 //!   written back with the string in it whether it was known or not. A third string pushes out the
 //!   one that was used least recently. That is allowed: the decoder's table has it nonetheless, we
 //!   only never name it again. A step is then a chain of about ten cycles that waits for memory, so
@@ -38,26 +38,45 @@ const MIN_TABLES: usize = 8;
 /// Longer strings than in a table of this many bytes, and a lost one costs too much.
 const MAX_TABLE_LEN: usize = 16 << 10;
 
-/// Reusable state: the lanes' tables and output.
+/// Reusable state.
+///
+/// The tables of all lanes are one array each: with a pointer for each lane, the hot loop runs out
+/// of registers.
 pub(crate) struct Encoder {
     lanes: [Lane; LANES],
+    /// Bucket `b` of lane `k` is number `k * BUCKETS + b`: two slots, the low half used last. A
+    /// slot is `prefix << 20 | byte << 12 | code`.
+    buckets: Box<[u64; LANES * BUCKETS]>,
+    /// Code `c` of lane `k` since its last clear code is number `k * CODE_COUNT + c`.
+    codes: Box<[u16; LANES * CODE_COUNT]>,
+}
+
+/// A stream in the making.
+#[derive(Default)]
+struct Lane {
+    /// Code of the string that the next byte may extend.
+    prefix: u32,
+    /// Codes since the table was cleared.
+    count: usize,
+    /// What was written when the table was cleared.
+    bits: BitWriter,
 }
 
 impl Encoder {
     /// An encoder; allocates 220 KiB.
     pub(crate) fn new() -> Encoder {
-        Encoder { lanes: std::array::from_fn(|_| Lane::new()) }
+        Encoder { lanes: Default::default(), buckets: boxed(0), codes: boxed(0) }
     }
 
     /// Replaces what `dst` holds by the stream of `src`.
     pub(crate) fn encode(&mut self, src: &[u8], dst: &mut Vec<u8>) {
-        let first = &mut self.lanes[0];
-        first.bits.restart(std::mem::take(dst));
-        first.bits.put(CLEAR.into(), 9);
+        let bits = &mut self.lanes[0].bits;
+        bits.restart(std::mem::take(dst));
+        bits.put(CLEAR.into(), 9);
         match src.split_first() {
-            None => first.bits.put(END.into(), 9),
+            None => bits.put(END.into(), 9),
             Some((&byte, rest)) => {
-                first.start(byte);
+                self.start(0, byte);
                 self.encode_rest(rest);
             }
         }
@@ -67,16 +86,16 @@ impl Encoder {
     /// Encodes what follows the first byte of a block.
     fn encode_rest(&mut self, mut rest: &[u8]) {
         loop {
-            let table_len = extend(&mut self.lanes[0], rest);
+            let table_len = self.extend(0, rest);
             rest = &rest[table_len..];
             if rest.is_empty() {
-                return self.lanes[0].end_with(END);
+                return self.end_with(0, END);
             }
             let (section, after) = rest.split_at(rest.len().min(SECTION_LEN));
             if table_len <= MAX_TABLE_LEN && section.len() >= table_len * MIN_TABLES {
                 self.encode_section(section, if after.is_empty() { END } else { CLEAR });
                 let Some((&byte, after)) = after.split_first() else { return };
-                self.lanes[0].start(byte);
+                self.start(0, byte);
                 rest = after;
             }
         }
@@ -89,161 +108,151 @@ impl Encoder {
             let end = if k + 1 < LANES { (k + 1) * part_len } else { section.len() };
             &section[k * part_len..end]
         });
-        for (lane, part) in self.lanes.iter_mut().zip(&mut parts).skip(1) {
+        for (k, part) in parts.iter_mut().enumerate().skip(1) {
             // Not empty: a section is longer than a few tables.
-            lane.start(part[0]);
+            self.start(k, part[0]);
             *part = &part[1..];
-            let bytes = std::mem::take(&mut lane.bits.bytes);
-            lane.bits.restart(bytes);
+            let bits = &mut self.lanes[k].bits;
+            let bytes = std::mem::take(&mut bits.bytes);
+            bits.restart(bytes);
         }
         let common = part_len - 1;
-        extend_all(&mut self.lanes, parts.map(|part| &part[..common]));
-        for (k, (lane, part)) in self.lanes.iter_mut().zip(parts).enumerate() {
+        self.extend_all(parts.map(|part| &part[..common]));
+        for (k, part) in parts.iter().enumerate() {
             let mut rest = &part[common..];
             while !rest.is_empty() {
-                rest = &rest[extend(lane, rest)..];
+                rest = &rest[self.extend(k, rest)..];
             }
-            lane.end_with(if k + 1 < LANES { CLEAR } else { last_code });
+            self.end_with(k, if k + 1 < LANES { CLEAR } else { last_code });
         }
         let [first, others @ ..] = &mut self.lanes;
         for lane in others {
             first.bits.append(&lane.bits);
         }
     }
-}
 
-impl Default for Encoder {
-    fn default() -> Encoder {
-        Encoder::new()
-    }
-}
-
-/// A stream in the making: a table, the codes since it was cleared, and the bits before those.
-struct Lane {
-    /// Code of the string that the next byte may extend.
-    prefix: u32,
-    /// Codes since the table was cleared.
-    count: usize,
-    /// Two slots a bucket, the low half filled first and last. A slot is
-    /// `prefix << 20 | byte << 12 | code`.
-    table: Box<[u64; BUCKETS]>,
-    codes: Box<[u16; CODE_COUNT]>,
-    bits: BitWriter,
-}
-
-impl Lane {
-    fn new() -> Lane {
-        Lane { prefix: 0, count: 0, table: boxed(0), codes: boxed(0), bits: BitWriter::default() }
+    /// Begins a table with `byte` pending; the clear code before it is written already.
+    fn start(&mut self, k: usize, byte: u8) {
+        self.lanes[k].prefix = byte.into();
+        self.clear(k);
     }
 
-    /// Begins a stream whose first byte is `byte`; the clear code before it is written already.
-    fn start(&mut self, byte: u8) {
-        self.prefix = byte.into();
-        self.count = 0;
-        self.table.fill(NO_STRINGS);
+    fn clear(&mut self, k: usize) {
+        self.lanes[k].count = 0;
+        self.buckets[k * BUCKETS..(k + 1) * BUCKETS].fill(NO_STRINGS);
     }
 
     /// Packs a full table's codes and clears it.
-    fn next_table(&mut self) {
-        self.bits.put_codes(&self.codes[..self.count]);
-        self.bits.put(CLEAR.into(), width(self.count));
-        self.count = 0;
-        self.table.fill(NO_STRINGS);
+    fn next_table(&mut self, k: usize) {
+        self.pack(k, CLEAR);
+        self.clear(k);
     }
 
     /// Writes the pending string and then `code`.
-    fn end_with(&mut self, code: u16) {
-        self.codes[self.count] = self.prefix as u16;
-        self.count += 1;
-        self.bits.put_codes(&self.codes[..self.count]);
-        self.bits.put(code.into(), width(self.count));
+    fn end_with(&mut self, k: usize, code: u16) {
+        let lane = &mut self.lanes[k];
+        self.codes[k * CODE_COUNT + lane.count] = lane.prefix as u16;
+        lane.count += 1;
+        self.pack(k, code);
     }
-}
 
-/// Encodes bytes on one lane up to where its table is full (and cleared again), or to the end.
-/// Returns how many bytes that is. Finds every string.
-fn extend(lane: &mut Lane, src: &[u8]) -> usize {
-    let (mut prefix, mut count) = (lane.prefix, lane.count);
-    let mut read = 0;
-    for byte in src {
-        read += 1;
-        let byte = u32::from(*byte);
-        let key = prefix << 20 | byte << 12;
-        let index = bucket_of(prefix, byte);
-        let slots = lane.table[index];
-        let mut found = find(slots, key);
-        if found >= CODE_COUNT as u32 {
-            let string = key | (count as u32 + u32::from(FIRST));
-            if (slots >> 32) as u32 == NO_STRING {
-                lane.table[index] = slots << 32 | u64::from(string);
-            } else {
-                found = find_beyond(&mut lane.table, index, string);
-            }
-        }
-        if found < CODE_COUNT as u32 {
-            prefix = found;
-            continue;
-        }
-        lane.codes[count % CODE_COUNT] = prefix as u16;
-        count += 1;
-        prefix = byte;
-        if count == TABLE_CODES {
-            break;
-        }
+    /// Writes the table's codes and then `code`.
+    fn pack(&mut self, k: usize, code: u16) {
+        let Lane { count, bits, .. } = &mut self.lanes[k];
+        bits.put_codes(&self.codes[k * CODE_COUNT..][..*count]);
+        bits.put(code.into(), width(*count));
     }
-    (lane.prefix, lane.count) = (prefix, count);
-    if count == TABLE_CODES {
-        lane.next_table();
-    }
-    read
-}
 
-/// Encodes parts of one length, one on each lane.
-fn extend_all<const K: usize>(lanes: &mut [Lane; K], parts: [&[u8]; K]) {
-    let len = parts[0].len();
-    let mut pos = 0;
-    while pos < len {
-        // A byte adds one code at most, so no table overflows within this many.
-        let free = lanes.iter().map(|lane| TABLE_CODES - lane.count).min().unwrap_or(0);
-        let end = len.min(pos + free);
-        extend_within_tables(lanes, parts.map(|part| &part[pos..end]));
-        pos = end;
-        for lane in &mut *lanes {
-            if lane.count == TABLE_CODES {
-                lane.next_table();
-            }
-        }
-    }
-}
-
-/// The hot loop: extends each lane by the bytes of its part. No table may become full before the
-/// last byte. Compiles to conditional moves; the only branch is the loop's.
-#[expect(clippy::needless_range_loop, reason = "one index for all lanes")]
-fn extend_within_tables<const K: usize>(lanes: &mut [Lane; K], parts: [&[u8]; K]) {
-    let len = parts[0].len();
-    let parts = parts.map(|part| &part[..len]);
-    let mut prefixes: [u32; K] = std::array::from_fn(|k| lanes[k].prefix);
-    let mut counts: [usize; K] = std::array::from_fn(|k| lanes[k].count);
-    for i in 0..len {
-        for k in 0..K {
-            let (prefix, count, lane) = (prefixes[k], counts[k], &mut lanes[k]);
-            let byte = u32::from(parts[k][i]);
+    /// Encodes bytes on one lane up to where its table is full (and cleared again), or to the end.
+    /// Returns how many bytes that is. Finds every string.
+    fn extend(&mut self, k: usize, src: &[u8]) -> usize {
+        let Lane { mut prefix, mut count, .. } = self.lanes[k];
+        let buckets = &mut self.buckets.as_chunks_mut::<BUCKETS>().0[k];
+        let codes = &mut self.codes.as_chunks_mut::<CODE_COUNT>().0[k];
+        let mut read = 0;
+        for byte in src {
+            read += 1;
+            let byte = u32::from(*byte);
             let key = prefix << 20 | byte << 12;
-            let bucket = &mut lane.table[bucket_of(prefix, byte)];
-            let slots = *bucket;
-            let found = find(slots, key);
-            let known = found < CODE_COUNT as u32;
-            // The slot used last is the low one.
-            let in_low = (slots as u32) ^ key < CODE_COUNT as u32;
-            let code = if known { found } else { count as u32 + u32::from(FIRST) };
-            *bucket = if in_low { slots } else { slots << 32 | u64::from(key | code) };
-            lane.codes[count % CODE_COUNT] = prefix as u16;
-            prefixes[k] = if known { found } else { byte };
-            counts[k] = count + usize::from(!known);
+            let index = bucket_of(prefix, byte);
+            let slots = buckets[index];
+            let mut found = find(slots, key);
+            if found >= CODE_COUNT as u32 {
+                let string = key | (count as u32 + u32::from(FIRST));
+                if (slots >> 32) as u32 == NO_STRING {
+                    buckets[index] = slots << 32 | u64::from(string);
+                } else {
+                    found = find_beyond(buckets, index, string);
+                }
+            }
+            if found < CODE_COUNT as u32 {
+                prefix = found;
+                continue;
+            }
+            codes[count % CODE_COUNT] = prefix as u16;
+            count += 1;
+            prefix = byte;
+            if count == TABLE_CODES {
+                break;
+            }
+        }
+        self.lanes[k].prefix = prefix;
+        self.lanes[k].count = count;
+        if count == TABLE_CODES {
+            self.next_table(k);
+        }
+        read
+    }
+
+    /// Encodes parts of one length, one on each lane. May lose strings.
+    fn extend_all(&mut self, parts: [&[u8]; LANES]) {
+        let len = parts[0].len();
+        let mut pos = 0;
+        while pos < len {
+            // A byte adds one code at most, so no table overflows within this many.
+            let most = self.lanes.iter().map(|lane| lane.count).max().unwrap_or(0);
+            let end = len.min(pos + (TABLE_CODES - most));
+            self.extend_within_tables(parts.map(|part| &part[pos..end]));
+            pos = end;
+            for k in 0..LANES {
+                if self.lanes[k].count == TABLE_CODES {
+                    self.next_table(k);
+                }
+            }
         }
     }
-    for k in 0..K {
-        (lanes[k].prefix, lanes[k].count) = (prefixes[k], counts[k]);
+
+    /// The hot loop: extends each lane by the bytes of its part. No table may become full before
+    /// the last byte. Compiles to conditional moves; the only branch is the loop's.
+    #[expect(clippy::needless_range_loop, reason = "one index for all lanes")]
+    #[inline(never)]
+    fn extend_within_tables(&mut self, parts: [&[u8]; LANES]) {
+        let len = parts[0].len();
+        let parts = parts.map(|part| &part[..len]);
+        let (buckets, codes) = (&mut *self.buckets, &mut *self.codes);
+        let mut prefixes: [u32; LANES] = std::array::from_fn(|k| self.lanes[k].prefix);
+        let mut counts: [usize; LANES] = std::array::from_fn(|k| self.lanes[k].count);
+        for i in 0..len {
+            for k in 0..LANES {
+                let (prefix, count) = (prefixes[k], counts[k]);
+                let byte = u32::from(parts[k][i]);
+                let key = prefix << 20 | byte << 12;
+                let bucket = &mut buckets[k * BUCKETS + bucket_of(prefix, byte)];
+                let slots = *bucket;
+                let found = find(slots, key);
+                let known = found < CODE_COUNT as u32;
+                let in_low = (slots as u32) ^ key < CODE_COUNT as u32;
+                let code = if known { found } else { count as u32 + u32::from(FIRST) };
+                *bucket = if in_low { slots } else { slots << 32 | u64::from(key | code) };
+                codes[k * CODE_COUNT + count % CODE_COUNT] = prefix as u16;
+                prefixes[k] = if known { found } else { byte };
+                counts[k] = count + usize::from(!known);
+            }
+        }
+        for k in 0..LANES {
+            self.lanes[k].prefix = prefixes[k];
+            self.lanes[k].count = counts[k];
+        }
     }
 }
 
@@ -326,36 +335,46 @@ impl BitWriter {
         self.pending %= 8;
     }
 
-    /// Appends all codes of a table.
+    /// Appends the first codes of a table.
     fn put_codes(&mut self, codes: &[u16]) {
         self.reserve(BitWriter::SLACK);
-        let mut start = 0;
-        while start < codes.len() {
-            let width = width(start);
-            // `width` grows when `start + FIRST` becomes a power of two.
-            let end = codes.len().min((1 << width) - usize::from(FIRST));
-            let quads = codes[start..end].chunks_exact(4);
-            let rest = quads.remainder();
-            for quad in quads {
-                let value = quad.iter().fold(0, |value, code| value << width | u64::from(*code));
-                self.put(value, 4 * width);
-            }
-            for code in rest {
-                self.put(u64::from(*code), width);
-            }
-            start = end;
+        // `width` grows when FIRST and the number of codes make a power of two.
+        let up_to = |end: usize| codes.len().min(end - usize::from(FIRST));
+        self.put_wide::<9>(&codes[..up_to(1 << 9)]);
+        self.put_wide::<10>(&codes[up_to(1 << 9)..up_to(1 << 10)]);
+        self.put_wide::<11>(&codes[up_to(1 << 10)..up_to(1 << 11)]);
+        self.put_wide::<12>(&codes[up_to(1 << 11)..]);
+    }
+
+    /// Appends codes of `WIDTH` bits, four at a time while there are four.
+    fn put_wide<const WIDTH: u32>(&mut self, codes: &[u16]) {
+        let (quads, rest) = codes.as_chunks::<4>();
+        for quad in quads {
+            let high = u64::from(quad[0]) << WIDTH | u64::from(quad[1]);
+            let low = u64::from(quad[2]) << WIDTH | u64::from(quad[3]);
+            self.put(high << (2 * WIDTH) | low, 4 * WIDTH);
+        }
+        for code in rest {
+            self.put(u64::from(*code), WIDTH);
         }
     }
 
     /// Appends the bits of another writer.
     fn append(&mut self, other: &BitWriter) {
         self.reserve(other.len + BitWriter::SLACK);
-        let chunks = other.bytes[..other.len].chunks_exact(4);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            let word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            self.put(word, 32);
+        let (words, rest) = other.bytes[..other.len].as_chunks::<8>();
+        // Shifting by 64 bits is not defined; no pending bits make no carry.
+        let back = 64 - self.pending;
+        let shifted_out = |word: u64| word.checked_shl(back).unwrap_or(0);
+        let mut carry = shifted_out(self.acc);
+        for word in words {
+            let word = u64::from_be_bytes(*word);
+            let joined = (carry | word >> self.pending).to_be_bytes();
+            self.bytes[self.len..self.len + 8].copy_from_slice(&joined);
+            carry = shifted_out(word);
+            self.len += 8;
         }
+        self.acc = carry.checked_shr(back).unwrap_or(0);
         for byte in rest {
             self.put(u64::from(*byte), 8);
         }
