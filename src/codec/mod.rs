@@ -13,6 +13,7 @@ mod deflate;
 mod lzw;
 mod packbits;
 pub mod predictor;
+pub mod stream;
 mod zstd;
 
 use std::fmt;

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::codec::Compression;
-use crate::error::{InputError, Result};
+use crate::error::{Error, InputError, Result};
 use crate::mosaic::Mosaic;
+use crate::source::streams::{MOST_STREAMS, STREAM_BYTES};
 
 /// Default budget where the machine's memory cannot be known.
 const UNKNOWN_BYTES: u64 = 256 << 20;
@@ -14,6 +15,8 @@ const MOST_DEFAULT_BYTES: u64 = 1 << 30;
 const FIXED_BYTES: u64 = 1 << 20;
 /// Least cache that is worth a run: some table pages.
 const LEAST_CACHE_BYTES: u64 = 1 << 20;
+/// A source block may take this share of the budget (SPEC §7.3).
+const LARGEST_SHARE: u64 = 8;
 /// Encoded blocks may take this share of the budget.
 const WINDOW_SHARE: u64 = 3;
 
@@ -99,6 +102,8 @@ fn read(path: &str) -> Option<String> {
 pub struct Demand {
     /// Threads that are wanted.
     pub threads: usize,
+    /// Side of an output block.
+    pub chunk: u32,
     /// Pixels of an output block.
     pub block_pixels: u64,
     /// Bytes of an output sample.
@@ -136,7 +141,7 @@ pub struct Budget {
 
 impl Demand {
     /// Worker's own buffers, and the bytes of one result at worst.
-    fn costs(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32) -> (u64, u64) {
+    fn costs(&self, needs: &SourceNeeds, group: u32) -> (u64, u64) {
         let SourceNeeds { decoded, stored, planar, chunky, masked, .. } = *needs;
         let group = u64::from(group);
         let plane = self.block_pixels * self.sample_bytes;
@@ -146,7 +151,7 @@ impl Demand {
         let encoded = self.compression.max_encoded_len(block_samples as usize) as u64;
         // A block being read, and one being taken apart if it is chunky; bands of planar sources are
         // held side by side where validity needs all of them; one spare.
-        let held = if planar && self.shared_validity { u64::from(mosaic.bands) } else { 1 };
+        let held = if planar && self.shared_validity { u64::from(self.bands) } else { 1 };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
         let thread = group * plane + validity + mask + interleaved + reading;
@@ -161,18 +166,7 @@ impl Demand {
     /// # Errors
     /// [`InputError::Memory`] with the least budget that would do, if one thread does not fit.
     pub fn share(&self, mosaic: &Mosaic, total_bytes: u64) -> Result<Budget> {
-        let needs = SourceNeeds::new(mosaic);
-        let largest = needs.decoded;
-        if largest > total_bytes / 8 {
-            let source = &mosaic.sources()[needs.largest];
-            let what = format!("{}: a source block of {largest} bytes", source.path().display());
-            let hint = "raise --memory, or rewrite the source in smaller strips or tiles, e.g. \
-                        gdal_translate -co TILED=YES";
-            let (need_bytes, budget_bytes) = (largest * 8, total_bytes);
-            return Err(
-                InputError::Memory { what, need_bytes, budget_bytes, hint: hint.into() }.into()
-            );
-        }
+        let needs = SourceNeeds::new(mosaic, self.chunk);
         let mut groups = vec![self.bands];
         if self.separable {
             // Halves of all bands, down to one.
@@ -180,40 +174,68 @@ impl Demand {
                 groups.push(group.div_ceil(2));
             }
         }
-        for threads in (1..=self.threads.max(1)).rev() {
+        let fits = needs.decoded <= total_bytes / LARGEST_SHARE;
+        for threads in (1..=self.threads.max(1)).rev().filter(|_| fits) {
             for group in &groups {
-                let (thread_bytes, reserve_bytes) = self.costs(mosaic, &needs, *group);
-                let workers = thread_bytes * threads as u64;
-                // Two results in the window for each thread keep all at work, if they can be had.
-                let least_window = reserve_bytes * if threads > 1 { threads as u64 } else { 1 };
-                // Half a result more lets a thread that is done begin its next while another is behind.
-                let window_bytes =
-                    (total_bytes / WINDOW_SHARE).max(least_window + reserve_bytes / 2);
-                let cache_least = LEAST_CACHE_BYTES.max(2 * largest);
-                let need = FIXED_BYTES + workers + window_bytes + cache_least;
-                let small_window = FIXED_BYTES + workers + least_window + cache_least;
-                if need <= total_bytes || small_window <= total_bytes {
-                    let window_bytes =
-                        if need <= total_bytes { window_bytes } else { least_window };
-                    return Ok(Budget {
-                        total_bytes,
-                        threads,
-                        band_group: *group,
-                        thread_bytes,
-                        window_bytes,
-                        reserve_bytes,
-                        cache_bytes: total_bytes - FIXED_BYTES - workers - window_bytes,
-                    });
+                if let Some(budget) = self.try_share(&needs, total_bytes, threads, *group) {
+                    return Ok(budget);
                 }
             }
         }
         let group = groups.last().copied().unwrap_or(1);
-        let (thread, reserve) = self.costs(mosaic, &needs, group);
-        let need_bytes =
-            (FIXED_BYTES + thread + reserve + LEAST_CACHE_BYTES.max(2 * largest)).max(largest * 8);
-        let what = format!("a block of {} pixels and {} bands", self.block_pixels, self.bands);
-        let hint = format!("pass --memory {}M, or a smaller --chunk", need_bytes.div_ceil(1 << 20));
-        Err(InputError::Memory { what, need_bytes, budget_bytes: total_bytes, hint }.into())
+        Err(self.refuse(mosaic, &needs, group, total_bytes))
+    }
+
+    fn try_share(
+        &self,
+        needs: &SourceNeeds,
+        total_bytes: u64,
+        threads: usize,
+        group: u32,
+    ) -> Option<Budget> {
+        let (thread_bytes, reserve_bytes) = self.costs(needs, group);
+        let fixed = FIXED_BYTES + needs.stream_bytes() + thread_bytes * threads as u64;
+        // Half a result more lets a thread that is done begin its next while another is behind.
+        let least = reserve_bytes * threads as u64;
+        let good = (total_bytes / WINDOW_SHARE).max(least + reserve_bytes / 2);
+        [good, least].into_iter().find_map(|window_bytes| {
+            let cache_bytes = total_bytes.checked_sub(fixed + window_bytes)?;
+            (cache_bytes >= needs.least_cache()).then_some(Budget {
+                total_bytes,
+                threads,
+                band_group: group,
+                thread_bytes,
+                window_bytes,
+                reserve_bytes,
+                cache_bytes,
+            })
+        })
+    }
+
+    fn refuse(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32, budget_bytes: u64) -> Error {
+        let (thread, reserve) = self.costs(needs, group);
+        let together = FIXED_BYTES + needs.stream_bytes() + thread + reserve + needs.least_cache();
+        let need_bytes = together.max(needs.decoded * LARGEST_SHARE);
+        let name = |id: usize| mosaic.sources()[id].path().display();
+        let mebibytes = need_bytes.div_ceil(1 << 20);
+        let rewrite = format!(
+            "pass --memory {mebibytes}M, or rewrite the source in tiles, e.g. gdal_translate -co TILED=YES"
+        );
+        let (what, hint) = if needs.decoded > budget_bytes / LARGEST_SHARE {
+            (format!("{}: a block of {} bytes", name(needs.largest), needs.decoded), rewrite)
+        } else if needs.streams > 0 && needs.stream_rows * 2 >= needs.least_cache() {
+            let source = &mosaic.sources()[needs.largest_stream].dataset.image;
+            let bytes = source.size.pixels()
+                * u64::from(source.samples_in_block())
+                * source.dtype.size() as u64;
+            let name = name(needs.largest_stream);
+            (format!("{name}: a compressed strip of {bytes} bytes, read as a stream,"), rewrite)
+        } else {
+            let pixels = self.block_pixels;
+            let hint = format!("pass --memory {mebibytes}M, or a smaller --chunk");
+            (format!("a block of {pixels} pixels and {} bands", self.bands), hint)
+        };
+        InputError::Memory { what, need_bytes, budget_bytes, hint }.into()
     }
 }
 
@@ -229,10 +251,15 @@ struct SourceNeeds {
     planar: bool,
     chunky: bool,
     masked: bool,
+    /// Sources whose strips are decoded as streams.
+    streams: usize,
+    /// Bytes of the rows of such a source that a row of cells needs, at most.
+    stream_rows: u64,
+    largest_stream: usize,
 }
 
 impl SourceNeeds {
-    fn new(mosaic: &Mosaic) -> SourceNeeds {
+    fn new(mosaic: &Mosaic, chunk: u32) -> SourceNeeds {
         let mut needs = SourceNeeds::default();
         for (id, source) in mosaic.sources().iter().enumerate() {
             let image = &source.dataset.image;
@@ -246,7 +273,37 @@ impl SourceNeeds {
             needs.planar |= image.planar;
             needs.chunky |= !image.planar && image.bands > 1;
             needs.masked |= mask.is_some();
+            if image.is_streamed() {
+                needs.add_stream(mosaic, id, chunk);
+            }
         }
         needs
+    }
+
+    fn add_stream(&mut self, mosaic: &Mosaic, id: usize, chunk: u32) {
+        let image = &mosaic.sources()[id].dataset.image;
+        let window = mosaic.grid.size.window().and_then(|all| mosaic.source_window(id as u32, all));
+        let Some(window) = window else { return };
+        self.streams += 1;
+        let scale = f64::from(image.size.height) / f64::from(window.height);
+        let rows = (f64::from(chunk) * scale).min(f64::from(image.size.height));
+        let row_bytes =
+            f64::from(image.size.width) * f64::from(image.bands) * image.dtype.size() as f64;
+        // The parts that straddle the borders of the row of cells come on top.
+        let bytes = (rows * row_bytes) as u64 + 2 * image.max_decoded_bytes();
+        if bytes > self.stream_rows {
+            (self.stream_rows, self.largest_stream) = (bytes, id);
+        }
+    }
+
+    /// Memory of the streams that are open at once.
+    fn stream_bytes(&self) -> u64 {
+        self.streams.min(MOST_STREAMS) as u64 * STREAM_BYTES
+    }
+
+    /// Below this a run would decode the same bytes again and again: a stream starts anew at the top.
+    fn least_cache(&self) -> u64 {
+        let side_by_side = self.streams.min(2) as u64;
+        LEAST_CACHE_BYTES.max(2 * self.decoded).max(self.stream_rows * side_by_side)
     }
 }

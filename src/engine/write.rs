@@ -177,6 +177,7 @@ impl<'a> WritePlan<'a> {
         let threads = thread_count(options.threads);
         let demand = Demand {
             threads,
+            chunk,
             block_pixels: u64::from(chunk).pow(2),
             sample_bytes: mosaic.dtype.size() as u64,
             bands: mosaic.output_bands(),

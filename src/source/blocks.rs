@@ -14,8 +14,9 @@ use crate::raster::AnyRaster;
 use crate::source::Source;
 use crate::source::cache::{BlockCache, CacheKey, CacheKind, Cached};
 use crate::source::files::{FilePool, Handle};
+use crate::source::streams::{PartRequest, Streams};
 use crate::tiff::layout::{Extent, Layout};
-use crate::tiff::reader::{self, BlockId, Part, Scratch};
+use crate::tiff::reader::{self, BlockId, Part, Scratch, Stored};
 
 /// Scratch memory of one thread that reads blocks.
 #[derive(Debug, Default)]
@@ -56,6 +57,9 @@ pub struct Blocks<'a> {
     mode: IoMode,
     files: FilePool,
     cache: BlockCache,
+    streams: Streams,
+    /// Parts of a strip that may be kept for threads that come for them out of order.
+    passed_parts: usize,
     read_ns: AtomicU64,
     decode_ns: AtomicU64,
     decoded: AtomicU64,
@@ -76,6 +80,8 @@ impl<'a> Blocks<'a> {
             mode,
             files: FilePool::new(threads),
             cache: BlockCache::new(cache_bytes, threads),
+            streams: Streams::default(),
+            passed_parts: 2 * threads,
             read_ns: AtomicU64::new(0),
             decode_ns: AtomicU64::new(0),
             decoded: AtomicU64::new(0),
@@ -128,10 +134,21 @@ impl<'a> Blocks<'a> {
         let fill = if request.part == Part::Image { source.dataset.nodata } else { None };
         let ReadScratch { stored, decode } = scratch;
         if extent.len == 0 {
-            return Ok(Cached::Raster(layout.decode(request.id, &[], fill, spare, decode)?));
+            let raster = layout.decode(request.id, Stored::Absent, fill, spare, decode)?;
+            return Ok(Cached::Raster(raster));
         }
         let began = Instant::now();
         let handle = self.files.get(request.source, source)?;
+        if layout.is_streamed() {
+            let (strip, part) = layout.part_of(index);
+            let request_part =
+                PartRequest { layout, file: &handle.file, extent, id: request.id, part };
+            let key = (request.source, strip);
+            let raster = self.streams.decode(key, &request_part, self.passed_parts, decode)?;
+            self.decode_ns.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            self.count(request, layout, index);
+            return Ok(Cached::Raster(raster));
+        }
         let mapped = self.maps(&handle, layout);
         let map = if mapped {
             Some(io::map(
@@ -145,7 +162,7 @@ impl<'a> Blocks<'a> {
         };
         let read = began.elapsed();
         let bytes = map.as_deref().unwrap_or(stored);
-        let raster = layout.decode(request.id, bytes, fill, spare, decode)?;
+        let raster = layout.decode(request.id, Stored::Bytes(bytes), fill, spare, decode)?;
         let both = began.elapsed();
         self.read_ns.fetch_add(read.as_nanos() as u64, Ordering::Relaxed);
         self.decode_ns.fetch_add((both - read).as_nanos() as u64, Ordering::Relaxed);

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod discover;
 pub mod files;
 pub mod open;
+pub(crate) mod streams;
 
 use std::path::Path;
 use std::sync::Arc;

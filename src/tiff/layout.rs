@@ -2,7 +2,7 @@
 //! comes from; no pixel is read here.
 //!
 //! A strip is a tile as wide as the image. An *access block* is what is fetched and decoded at once:
-//! a storage block, or some rows of an uncompressed strip that would be large.
+//! a storage block, or some rows of a strip that is large.
 
 use crate::codec::{Compression, Predictor};
 use crate::error::{Error, ErrorKind, FormatError, Result};
@@ -12,8 +12,10 @@ use crate::sample::DataType;
 use crate::tiff::ifd::{HeaderReader, Ifd, bad};
 use crate::tiff::tag;
 
-/// Uncompressed strips are read in pieces of about this many bytes.
+/// Large strips are read in parts of about this many bytes.
 const SPLIT_BYTES: u64 = 512 * 1024;
+/// Compressed strips beyond this are decoded as a stream, part by part.
+const STREAM_BYTES: u64 = 8 << 20;
 /// Tables up to this many blocks stay in memory with the header.
 const INLINE_BLOCKS: u64 = 16;
 /// Blocks in one page of a table that is read on demand.
@@ -124,18 +126,20 @@ impl Layout {
             offsets: Table::Computed,
             counts: Table::Computed,
         };
-        if layout.storage_bytes() > MAX_BLOCK_BYTES && (tiled || compression != Compression::None) {
-            let (what, need) = ("a block of the image", layout.storage_bytes());
+        layout.split_strips();
+        let need = layout.row_bytes().saturating_mul(u64::from(layout.rows));
+        if need > MAX_BLOCK_BYTES {
+            let what = "a block of the image";
             return Err(Error::new(ErrorKind::Limit { what, need, max: MAX_BLOCK_BYTES }));
         }
-        layout.split_strips();
         layout.read_tables(reader, ifd)?;
         Ok(layout)
     }
 
-    /// Makes access blocks of some rows out of large uncompressed strips.
+    /// Makes access blocks of some rows out of large strips.
     fn split_strips(&mut self) {
-        if self.compression != Compression::None || self.tiled || self.bits == 1 {
+        let whole = self.compression != Compression::None && self.storage_bytes() <= STREAM_BYTES;
+        if whole || self.tiled || self.bits == 1 {
             return;
         }
         let row_bytes = self.row_bytes().max(1);
@@ -203,6 +207,17 @@ impl Layout {
                 self.max_stored_bytes.min(self.row_bytes() * u64::from(self.rows));
         }
         Ok(())
+    }
+
+    /// Whether access blocks are parts of compressed strips, which are decoded from the top.
+    pub fn is_streamed(&self) -> bool {
+        self.rows < self.storage.height && self.compression != Compression::None
+    }
+
+    /// Storage strip of an access block of a streamed image, and which part of the strip it is.
+    pub(crate) fn part_of(&self, index: u64) -> (u64, u32) {
+        let by = (index % self.blocks_in_plane() / u64::from(self.across())) as u32;
+        (self.storage_of(index).0, by % self.split())
     }
 
     /// Bytes of one row of a block as stored.
@@ -366,7 +381,9 @@ impl Layout {
             _ => Extent { offset: 0, len: 0 },
         };
         match part {
-            Some((skip, len)) if whole.len > 0 => Extent { offset: whole.offset + skip, len },
+            Some((skip, len)) if whole.len > 0 && !self.is_streamed() => {
+                Extent { offset: whole.offset + skip, len }
+            }
             _ => Extent { len: whole.len.min(self.stored_cap(raw)), ..whole },
         }
     }

@@ -1,6 +1,7 @@
 //! Opening a GeoTIFF: headers into an immutable [`Dataset`]; then fetching and decoding its blocks,
 //! which are two separate steps.
 
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -252,9 +253,19 @@ pub struct Scratch {
     predictor: Vec<u8>,
 }
 
+/// The stored bytes of a block.
+#[expect(missing_debug_implementations, reason = "a reader has none to show")]
+pub enum Stored<'a> {
+    /// None: the block is not in the file and holds the fill value everywhere.
+    Absent,
+    /// All of them.
+    Bytes(&'a [u8]),
+    /// The raw bytes of a strip, from where this part of it begins.
+    Stream(&'a mut dyn Read),
+}
+
 impl Layout {
-    /// Decodes the bytes of an access block. An empty `stored` is a block that is not in the file: it
-    /// holds `fill` everywhere.
+    /// Decodes an access block. `fill` is for blocks that are not in the file.
     ///
     /// The result has [`Layout::decoded_size`] and all bands of the block, band after band.
     ///
@@ -263,7 +274,7 @@ impl Layout {
     pub fn decode(
         &self,
         block: BlockId,
-        stored: &[u8],
+        stored: Stored<'_>,
         fill: Option<Nodata>,
         recycled: Option<AnyRaster>,
         scratch: &mut Scratch,
@@ -275,30 +286,32 @@ impl Layout {
             _ => AnyRaster::zeros(self.dtype, Size { width: 0, height: 0 }, 0)?,
         };
         with_raster!(&mut raster, raster => raster.reshape(size, bands))?;
-        if stored.is_empty() {
+        if matches!(stored, Stored::Absent) {
             with_raster!(&mut raster, raster => fill_with(raster.samples_mut(), fill));
             return Ok(raster);
         }
-        with_raster!(&mut raster, raster => self.decode_samples(size, stored, raster.samples_mut(), scratch))
-            .map_err(|error| error.with_place(Place::Block(self.block_index(block.bx, block.by, block.plane))))?;
+        with_raster!(&mut raster, raster => {
+            self.decode_samples(size, stored, raster.samples_mut(), scratch)
+        })
+        .in_place(Place::Block(self.block_index(block.bx, block.by, block.plane)))?;
         Ok(raster)
     }
 
     fn decode_samples<T: Sample>(
         &self,
         size: Size,
-        stored: &[u8],
+        stored: Stored<'_>,
         samples: &mut [T],
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let spp = self.samples_in_block() as usize;
+        let Scratch { decoder, bytes, predictor: planes } = scratch;
         if self.bits == 1 {
-            let bytes = &mut scratch.bytes;
             bytes.resize(self.row_bytes() as usize * size.height as usize, 0);
-            scratch.decoder.decode_into(self.compression, stored, bytes)?;
+            self.raw_bytes(stored, bytes, decoder)?;
             unpack_bits(bytes, size, samples);
             return Ok(());
         }
+        let spp = self.samples_in_block() as usize;
         let rows = RowLayout {
             dtype_size: size_of::<T>(),
             samples_per_pixel: spp,
@@ -306,30 +319,44 @@ impl Layout {
         };
         if spp == 1 {
             let bytes = bytemuck::cast_slice_mut(samples);
-            scratch.decoder.decode_into(self.compression, stored, bytes)?;
-            predictor::decode(self.predictor, rows, self.big_endian, bytes, &mut scratch.predictor);
+            self.raw_bytes(stored, bytes, decoder)?;
+            predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
             return Ok(());
         }
-        let bytes = &mut scratch.bytes;
+        let swaps = self.big_endian != cfg!(target_endian = "big") && size_of::<T>() > 1;
+        if let (Stored::Bytes(raw), Compression::None, false) = (&stored, self.compression, swaps) {
+            // Nothing to undo: the samples are taken apart straight from the stored bytes.
+            let expected = size_of_val(samples);
+            let found = raw.len() as u64;
+            let short = || FormatError::BlockLength { expected: expected as u64, found };
+            deinterleave(raw.get(..expected).ok_or_else(short)?, spp, samples);
+            return Ok(());
+        }
         bytes.resize(size_of_val(samples), 0);
-        if self.compression == Compression::None
-            && (!self.big_endian || size_of::<T>() == 1)
-            && cfg!(target_endian = "little")
-        {
-            // Nothing to undo: take the samples apart straight from the stored bytes.
-            let raw = stored.get(..size_of_val(samples)).ok_or_else(|| {
-                Error::from(FormatError::BlockLength {
-                    expected: size_of_val(samples) as u64,
-                    found: stored.len() as u64,
-                })
-            })?;
-            deinterleave(raw, spp, samples);
-            return Ok(());
-        }
-        scratch.decoder.decode_into(self.compression, stored, bytes)?;
-        predictor::decode(self.predictor, rows, self.big_endian, bytes, &mut scratch.predictor);
+        self.raw_bytes(stored, bytes, decoder)?;
+        predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
         deinterleave(bytes, spp, samples);
         Ok(())
+    }
+
+    /// Fills `raw` from what is stored.
+    fn raw_bytes(&self, stored: Stored<'_>, raw: &mut [u8], decoder: &mut Decoder) -> Result<()> {
+        match stored {
+            Stored::Absent => Ok(()),
+            Stored::Bytes(bytes) => decoder.decode_into(self.compression, bytes, raw),
+            Stored::Stream(stream) => stream.read_exact(raw).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => FormatError::Codec {
+                    codec: self.compression.name(),
+                    reason: "it ends before the strip is full".into(),
+                }
+                .into(),
+                ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other => {
+                    let (codec, reason) = (self.compression.name(), error.to_string());
+                    FormatError::Codec { codec, reason }.into()
+                }
+                _ => error.into(),
+            }),
+        }
     }
 }
 
@@ -351,7 +378,7 @@ pub fn fetch(source: &dyn ReadAt, extent: Extent, buffer: &mut Vec<u8>) -> Resul
     buffer.clear();
     buffer.resize(len, 0);
     source.read_exact_at(extent.offset, buffer).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        if error.kind() == ErrorKind::UnexpectedEof {
             Error::new(FormatError::Changed("it is shorter than when it was opened"))
         } else {
             error.into()

@@ -1,0 +1,143 @@
+//! Strips that are too large to be decoded whole: decoded from the top, a part at a time, and kept
+//! open where they are, so that parts asked for in order are decoded once.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::stream;
+use crate::error::{FormatError, Result};
+use crate::io::ReadAt;
+use crate::raster::AnyRaster;
+use crate::tiff::layout::{Extent, Layout};
+use crate::tiff::reader::{BlockId, Scratch, Stored};
+
+/// Bytes read at once from a strip.
+const INPUT_BYTES: usize = 128 * 1024;
+/// Memory of an open strip: input, the codec's window and tables.
+pub(crate) const STREAM_BYTES: u64 = 512 * 1024;
+/// Strips that stay open. Sources that lie across a row of output blocks are read in turn.
+pub(crate) const MOST_STREAMS: usize = 24;
+
+/// Open strips, the one used last at the back.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    open: Mutex<VecDeque<((u32, u64), Arc<Mutex<Strip>>)>>,
+}
+
+/// One strip that is being decoded.
+struct Strip {
+    raw: Option<Box<dyn Read + Send>>,
+    /// The part that comes next.
+    next: u32,
+    /// Parts that were decoded on the way to a later one and not fetched yet.
+    passed: VecDeque<(u32, AnyRaster)>,
+}
+
+impl std::fmt::Debug for Strip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Strip").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// What to decode: part `part` of the strip that lies at `extent`; `id` is that of the part.
+pub(crate) struct PartRequest<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) file: &'a Arc<File>,
+    pub(crate) extent: Extent,
+    pub(crate) id: BlockId,
+    pub(crate) part: u32,
+}
+
+impl Streams {
+    /// Decodes a part of strip `key`. `passed_parts` is how many parts may be kept that others will
+    /// fetch out of order.
+    pub(crate) fn decode(
+        &self,
+        key: (u32, u64),
+        request: &PartRequest<'_>,
+        passed_parts: usize,
+        scratch: &mut Scratch,
+    ) -> Result<AnyRaster> {
+        let strip = self.strip(key);
+        let mut strip = strip.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = strip.passed.iter().position(|(part, _)| *part == request.part)
+            && let Some((_, raster)) = strip.passed.remove(at)
+        {
+            return Ok(raster);
+        }
+        let result = strip.advance(request, passed_parts, scratch);
+        if result.is_err() {
+            // Where the stream stands is unknown now.
+            strip.raw = None;
+        }
+        result
+    }
+
+    fn strip(&self, key: (u32, u64)) -> Arc<Mutex<Strip>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = open.iter().position(|(k, _)| *k == key).and_then(|at| open.remove(at));
+        let (_, strip) = found.unwrap_or_else(|| {
+            if open.len() >= MOST_STREAMS {
+                open.pop_front();
+            }
+            let strip = Strip { raw: None, next: 0, passed: VecDeque::new() };
+            (key, Arc::new(Mutex::new(strip)))
+        });
+        open.push_back((key, Arc::clone(&strip)));
+        strip
+    }
+}
+
+impl Strip {
+    fn advance(
+        &mut self,
+        request: &PartRequest<'_>,
+        passed_parts: usize,
+        scratch: &mut Scratch,
+    ) -> Result<AnyRaster> {
+        let layout = request.layout;
+        if self.raw.is_none() || self.next > request.part {
+            let Extent { offset, len } = request.extent;
+            let input = FileRange { file: Arc::clone(request.file), offset, end: offset + len };
+            let input = BufReader::with_capacity(INPUT_BYTES, input);
+            self.raw = Some(stream::reader(layout.compression, Box::new(input)));
+            self.next = 0;
+            self.passed.clear();
+        }
+        let Some(raw) = &mut self.raw else {
+            return Err(FormatError::Changed("it could not be opened again").into());
+        };
+        loop {
+            let by = request.id.by - request.part + self.next;
+            let id = BlockId { by, ..request.id };
+            let raster = layout.decode(id, Stored::Stream(raw.as_mut()), None, None, scratch)?;
+            self.next += 1;
+            if self.next > request.part {
+                return Ok(raster);
+            }
+            if self.passed.len() >= passed_parts {
+                self.passed.pop_front();
+            }
+            self.passed.push_back((self.next - 1, raster));
+        }
+    }
+}
+
+/// A range of a file as a reader.
+struct FileRange {
+    file: Arc<File>,
+    offset: u64,
+    end: u64,
+}
+
+impl Read for FileRange {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.end - self.offset;
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        self.file.read_exact_at(self.offset, &mut buffer[..count])?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
