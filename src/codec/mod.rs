@@ -88,8 +88,8 @@ impl Compression {
             Compression::Lzw => len / 2 + len / 1024 + 64,
             // Stored blocks; zlib's own bound for any level and state.
             Compression::Deflate => len / 8 + len / 256 + 64,
-            // One count for each 128 literal bytes.
-            Compression::PackBits => len / 128 + 1,
+            // One count for each 128 literal bytes of a row, so one for each byte if rows have one.
+            Compression::PackBits => len,
             // A raw block has a header of 3 bytes for 128 KiB; the frame's header is 14 at most.
             Compression::Zstd => 3 * (len / zstd::CHUNK_LEN + 1) + 16,
         };
@@ -170,7 +170,7 @@ enum EncoderState {
     None,
     Lzw(lzw::Encoder),
     Deflate(deflate::Encoder),
-    PackBits,
+    PackBits { row_bytes: usize },
     Zstd(Box<zstd::Encoder>),
 }
 
@@ -197,10 +197,22 @@ impl Encoder {
             Compression::Deflate => {
                 EncoderState::Deflate(deflate::Encoder::new(level.unwrap_or(6)))
             }
-            Compression::PackBits => EncoderState::PackBits,
+            Compression::PackBits => EncoderState::PackBits { row_bytes: usize::MAX },
             Compression::Zstd => EncoderState::Zstd(Box::new(zstd::Encoder::new())),
         };
         Ok(Encoder { state })
+    }
+
+    /// The same encoder for blocks with rows of `row_bytes` bytes.
+    ///
+    /// PackBits then packs each row apart (TIFF 6.0 §9): GDAL reads long strips row by row, and
+    /// libtiff drops what a run has beyond its row. The other codecs do not care. 0 is taken as 1.
+    #[must_use]
+    pub fn with_row_bytes(mut self, bytes: usize) -> Encoder {
+        if let EncoderState::PackBits { row_bytes } = &mut self.state {
+            *row_bytes = bytes.max(1);
+        }
+        self
     }
 
     /// Replaces what `dst` holds by the encoded bytes of `src`.
@@ -215,7 +227,11 @@ impl Encoder {
             EncoderState::None => dst.extend_from_slice(src),
             EncoderState::Lzw(encoder) => encoder.encode(src, dst),
             EncoderState::Deflate(encoder) => encoder.encode(src, dst)?,
-            EncoderState::PackBits => packbits::encode(src, dst),
+            EncoderState::PackBits { row_bytes } => {
+                for row in src.chunks(*row_bytes) {
+                    packbits::encode(row, dst);
+                }
+            }
             EncoderState::Zstd(encoder) => encoder.encode(src, dst)?,
         }
         Ok(())

@@ -189,6 +189,23 @@ fn too_few_bytes_are_named() {
 }
 
 #[test]
+fn packbits_runs_end_with_the_row() {
+    let mut packed = Vec::new();
+    let encoder = Encoder::new(Compression::PackBits, None).unwrap();
+    encoder.with_row_bytes(4).encode(&[7; 10], &mut packed).unwrap();
+    assert_eq!(packed, [253, 7, 253, 7, 1, 7, 7]);
+    for row_bytes in 0..5 {
+        let raw = sample("mixed", 1000, 1);
+        let encoder = Encoder::new(Compression::PackBits, None).unwrap();
+        encoder.with_row_bytes(row_bytes).encode(&raw, &mut packed).unwrap();
+        assert!(packed.len() <= Compression::PackBits.max_encoded_len(raw.len()));
+        let mut decoded = vec![0; 1000];
+        Decoder::new().decode_into(Compression::PackBits, &packed, &mut decoded).unwrap();
+        assert!(decoded == raw);
+    }
+}
+
+#[test]
 fn tags_are_inverse() {
     let mut known = 0;
     for tag in 0..=u16::MAX {
@@ -219,6 +236,71 @@ fn levels_that_do_not_exist_are_refused() {
     let error = Encoder::new(Compression::Zstd, Some(9)).unwrap_err();
     assert_eq!(error.to_string(), "--level: 9 is not implemented; zstd is written at level 1 only");
 }
+
+/// Bytes of hexadecimal digits.
+fn hex(digits: &str) -> Vec<u8> {
+    digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// What the streams of libtiff below hold: 8 times the rows -7.0, -5.5 … 15.5 and 17.0 … 39.5.
+fn libtiff_rows() -> impl Iterator<Item = f32> {
+    (0..256_u16).map(|i| f32::from(i % 32) * 1.5 - 7.0)
+}
+
+/// Tiles of 16 × 16 that GDAL 3.10.3 (libtiff 4.7.0) wrote, by rasterio 1.4.4:
+/// `rasterio.open(…, "w", dtype=…, compress=…, predictor=…, ENDIANNESS=…, tiled=True,
+/// blockxsize=16, blockysize=16)`.
+#[test]
+fn libtiffs_streams_and_predictors_are_read() {
+    let mut scratch = Vec::new();
+    let layout = |dtype_size| RowLayout { dtype_size, samples_per_pixel: 1, width: 16 };
+    let mut read = |compression, digits: &str, predictor, size, big_endian| {
+        let mut tile = vec![0; 256 * size];
+        Decoder::new().decode_into(compression, &hex(digits), &mut tile).unwrap();
+        predictor::decode(predictor, layout(size), big_endian, &mut tile, &mut scratch);
+        tile
+    };
+    let floats: Vec<u8> = libtiff_rows().flat_map(f32::to_ne_bytes).collect();
+    let words: Vec<u8> = libtiff_rows().flat_map(|v| ((v + 100.0) as u16).to_ne_bytes()).collect();
+    let bytes: Vec<u8> = libtiff_rows().map(|v| (v + 100.0) as u8).collect();
+    let lzw = Compression::Lzw;
+    assert!(read(lzw, LZW_FLOAT, Predictor::Float, 4, false) == floats);
+    // The planes of floats have no byte order; GDAL writes the same tile.
+    assert!(read(lzw, LZW_FLOAT, Predictor::Float, 4, true) == floats);
+    assert!(read(lzw, LZW_U16_LITTLE, Predictor::Horizontal, 2, false) == words);
+    assert!(read(lzw, LZW_U16_BIG, Predictor::Horizontal, 2, true) == words);
+    assert!(read(Compression::Deflate, DEFLATE_U8, Predictor::None, 1, false) == bytes);
+    assert!(read(Compression::PackBits, PACKBITS_U8, Predictor::None, 1, false) == bytes);
+    assert!(read(Compression::Zstd, ZSTD_U8, Predictor::None, 1, false) == bytes);
+}
+
+const LZW_FLOAT: &str = "8030001037fa0003030041e10004fb41a0a0302000060200c060188c461110b8e4763d1f00106410a8411819\
+         27944a40d2b95b8a412f98002050483422490386c3e23138ac5e32188dcc6851c9147e6e00934a6952c96d0e\
+         9d03998020b24a3ce621128a45a7f40a7d3a8b1ea3d269528a601a5d5da1546a7368e55a77599f4668368985\
+         7e3b61b1caa9967ba4bed53581d561d579e56a7f73bec7eed1cbc5e64f65be6263d7faa5b7076f9ed6f1192a\
+         248e3962bce43391fca5b2176eac6670fa38f62e178dc768b591cd2e072d3ad4e1ae5b3ced1b3f8ec7def790\
+         b808";
+const LZW_U16_LITTLE: &str = "8017400010000a070583c1a090a8442e13073ac3e1d1386c56190c814522f128b472231a8e46e41048cc7647\
+         268ac7e512295c1e4b2c98486213293cc6493496c9e55369cc565f389e4327740a24de6b4594d22832ea5522\
+         8747a8002020";
+const LZW_U16_BIG: &str = "80000ba00008000504834220f0585c26190a841d6210f8a43a2d0d86c0e2b1889c5e3b128dc76392182c6a3d\
+         2493c5a412991cb2112696cc6451199ca265259acba512b9bcea2d309ccf61b3ca0d167136a34aa934297d2e\
+         9344a4546020";
+const DEFLATE_U8: &str =
+    "789c8b8d4b484c4e494bcfcccac9cd2f282a2e2daba8acaea9ab6f6c6a696defe8ea8e1de6f200be977401";
+const PACKBITS_U8: &str = "0f5d5e606163646667696a6c6d6f7072730f757678797b7c7e7f8182848587888a8b0f5d5e60616364666769\
+         6a6c6d6f7072730f757678797b7c7e7f8182848587888a8b0f5d5e606163646667696a6c6d6f7072730f7576\
+         78797b7c7e7f8182848587888a8b0f5d5e606163646667696a6c6d6f7072730f757678797b7c7e7f81828485\
+         87888a8b0f5d5e606163646667696a6c6d6f7072730f757678797b7c7e7f8182848587888a8b0f5d5e606163\
+         646667696a6c6d6f7072730f757678797b7c7e7f8182848587888a8b0f5d5e606163646667696a6c6d6f7072\
+         730f757678797b7c7e7f8182848587888a8b0f5d5e606163646667696a6c6d6f7072730f757678797b7c7e7f\
+         8182848587888a8b";
+const ZSTD_U8: &str = "28b52ffd00604d010004025d5e606163646667696a6c6d6f707273757678797b7c7e7f8182848587888a8b01\
+         00e80e4a3d01";
 
 proptest! {
     #[test]

@@ -10,8 +10,8 @@ use crate::mosaic::Mosaic;
 const UNKNOWN_BYTES: u64 = 256 << 20;
 /// Largest default budget.
 const MOST_DEFAULT_BYTES: u64 = 1 << 30;
-/// Pending table entries, file headers in flight, stacks, and the allocator's own.
-const FIXED_BYTES: u64 = 4 << 20;
+/// Pending table entries of the output.
+const FIXED_BYTES: u64 = 1 << 20;
 /// Least cache that is worth a run: some table pages.
 const LEAST_CACHE_BYTES: u64 = 1 << 20;
 /// Encoded blocks may take this share of the budget.
@@ -148,9 +148,11 @@ impl Demand {
         // held side by side where validity needs all of them; one spare.
         let held = if planar && self.shared_validity { u64::from(mosaic.bands) } else { 1 };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
-        let thread = group * plane + validity + mask + 2 * block_samples + encoded + reading;
+        let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
+        let thread = group * plane + validity + mask + interleaved + reading;
         let results = if self.pixel_interleaved { 1 } else { group };
-        (thread, encoded * results + self.block_pixels / 8)
+        // Blocks are encoded into the memory in which they wait; a mask is next to nothing.
+        (thread, encoded * results + self.block_pixels / 4)
     }
 
     /// Shares out a budget: all bands at once and all threads if they fit, then fewer bands at once,
@@ -184,7 +186,9 @@ impl Demand {
                 let workers = thread_bytes * threads as u64;
                 // Two results in the window for each thread keep all at work, if they can be had.
                 let least_window = reserve_bytes * if threads > 1 { threads as u64 } else { 1 };
-                let window_bytes = (total_bytes / WINDOW_SHARE).max(least_window);
+                // Half a result more lets a thread that is done begin its next while another is behind.
+                let window_bytes =
+                    (total_bytes / WINDOW_SHARE).max(least_window + reserve_bytes / 2);
                 let cache_least = LEAST_CACHE_BYTES.max(2 * largest);
                 let need = FIXED_BYTES + workers + window_bytes + cache_least;
                 let small_window = FIXED_BYTES + workers + least_window + cache_least;

@@ -31,8 +31,6 @@ impl Encoded {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockFormat<T> {
     pub(crate) chunk: u32,
-    /// Bands of the output, alpha included.
-    pub(crate) bands: u32,
     pub(crate) pixel_interleaved: bool,
     pub(crate) compression: Compression,
     pub(crate) level: Option<u8>,
@@ -58,19 +56,18 @@ pub(crate) struct EncodedCanvas {
     pub(crate) invalid: u64,
 }
 
-/// Scratch memory and codec state of one thread that encodes.
+/// Codec state of one thread that encodes, and a little scratch memory.
 #[derive(Debug)]
 pub(crate) struct BlockEncoder<T> {
     format: BlockFormat<T>,
     encoder: Encoder,
     mask_encoder: Option<Encoder>,
+    /// All bands of a block, if they are interleaved by pixel.
     block: Vec<T>,
     bits: Vec<u8>,
     scratch: Vec<u8>,
-    encoded: Vec<u8>,
     /// The encoded block of nothing but fill.
     blank: Option<Vec<u8>>,
-    alpha: Vec<T>,
     any: Vec<u8>,
 }
 
@@ -87,26 +84,22 @@ impl<T: Sample> BlockEncoder<T> {
             block: Vec::new(),
             bits: Vec::new(),
             scratch: Vec::new(),
-            encoded: Vec::new(),
             blank: None,
-            alpha: Vec::new(),
             any: Vec::new(),
         })
     }
 
-    /// Finishes the canvas's samples and encodes them.
+    /// Finishes the canvas's samples and encodes them. The canvas is used up.
     pub(crate) fn encode(&mut self, canvas: &mut Canvas<T>) -> Result<EncodedCanvas> {
         let bands = canvas.bands.len();
         let mut out = EncodedCanvas {
-            blocks: Vec::with_capacity(bands),
+            blocks: Vec::with_capacity(bands + 1),
             mask: None,
-            stats: Vec::with_capacity(bands),
+            stats: Vec::with_capacity(bands + 1),
             clashes: 0,
             invalid: 0,
         };
-        if canvas.is_blank() {
-            return self.encode_blank(canvas, out);
-        }
+        let blank = canvas.is_blank();
         for index in 0..bands {
             self.finish_band(canvas, index, &mut out);
         }
@@ -114,105 +107,52 @@ impl<T: Sample> BlockEncoder<T> {
             self.any_valid(canvas);
         }
         if let Some(opaque) = self.format.alpha {
-            self.alpha.clear();
-            self.alpha.extend(self.any.iter().map(|v| if *v != 0 { opaque } else { T::ZERO }));
-            out.stats.push(self.band_stats(&self.alpha, None));
+            let start = canvas.samples.len();
+            canvas.samples.extend(self.any.iter().map(|v| if *v != 0 { opaque } else { T::ZERO }));
+            out.stats.push(self.band_stats(&canvas.samples[start..], None));
         }
         if self.format.mask {
-            out.mask = Some(self.encode_mask(canvas.window)?);
-        }
-        if self.format.pixel_interleaved {
-            let empty = canvas.is_empty() && !canvas.keeps_nan;
-            let block = if empty && self.format.sparse {
-                Encoded::Sparse
-            } else {
-                self.interleave(canvas);
-                self.encode_block(self.format.bands as usize)?
-            };
-            out.blocks.push(block);
-            return Ok(out);
-        }
-        for index in 0..bands {
-            let sparse = self.format.sparse
-                && !canvas.keeps_nan
-                && composite::count_valid(canvas.valid_of(index)) == 0;
-            let block = if sparse { Encoded::Sparse } else { self.encode_band(canvas, index)? };
-            out.blocks.push(block);
-        }
-        if self.format.alpha.is_some() {
-            let alpha = std::mem::take(&mut self.alpha);
-            pad(&alpha, canvas.window, self.format.chunk, &mut self.block);
-            self.alpha = alpha;
-            out.blocks.push(self.encode_block(1)?);
-        }
-        Ok(out)
-    }
-
-    /// A canvas that no source left anything on.
-    fn encode_blank(
-        &mut self,
-        canvas: &Canvas<T>,
-        mut out: EncodedCanvas,
-    ) -> Result<EncodedCanvas> {
-        let (bands, pixels) = (canvas.bands.len(), canvas.window.pixels());
-        let alpha = usize::from(self.format.alpha.is_some());
-        out.invalid = pixels * bands as u64;
-        for _ in 0..bands {
-            let mut stats = BandStats::default();
-            stats.add_invalid(pixels);
-            out.stats.push(stats);
-        }
-        if alpha == 1 {
-            self.alpha.clear();
-            self.alpha.resize(pixels as usize, T::ZERO);
-            out.stats.push(self.band_stats(&self.alpha, None));
-        }
-        if self.format.mask {
-            self.any.clear();
-            self.any.resize(pixels as usize, 0);
-            out.mask = Some(if self.format.sparse {
+            let bits = if blank && self.format.sparse {
                 Encoded::Sparse
             } else {
                 self.encode_mask(canvas.window)?
-            });
+            };
+            out.mask = Some(bits);
         }
-        let count = if self.format.pixel_interleaved { 1 } else { bands };
-        if self.format.sparse {
-            out.blocks.extend((0..count).map(|_| Encoded::Sparse));
-            if alpha == 1 && !self.format.pixel_interleaved {
-                out.blocks.push(Encoded::Sparse);
-            }
+        let sparse: Vec<bool> = (0..bands).map(|index| self.is_sparse(canvas, index)).collect();
+        let all_sparse = sparse.iter().all(|s| *s);
+        expand(canvas, self.format.chunk);
+        let plane = (self.format.chunk as usize).pow(2);
+        if self.format.pixel_interleaved {
+            out.blocks.push(if all_sparse {
+                Encoded::Sparse
+            } else {
+                interleave(&canvas.samples, plane, &mut self.block);
+                let spp = canvas.samples.len() / plane;
+                let mut block = std::mem::take(&mut self.block);
+                let encoded = self.encode_block(&mut block, spp, blank);
+                self.block = block;
+                encoded?
+            });
             return Ok(out);
         }
-        for _ in 0..count {
-            let blank = self.blank_block(bands, alpha)?;
-            out.blocks.push(Encoded::Bytes(blank));
-        }
-        if alpha == 1 && !self.format.pixel_interleaved {
-            self.fill_block(1, T::ZERO);
-            out.blocks.push(self.encode_block(1)?);
+        for (index, samples) in canvas.samples.chunks_exact_mut(plane).enumerate() {
+            // The alpha band, if one is added, is as sparse as all others together.
+            let skip = sparse.get(index).copied().unwrap_or(all_sparse);
+            let same = blank && index < bands;
+            out.blocks.push(if skip {
+                Encoded::Sparse
+            } else {
+                self.encode_block(samples, 1, same)?
+            });
         }
         Ok(out)
     }
 
-    fn fill_block(&mut self, samples_per_pixel: usize, value: T) {
-        self.block.clear();
-        self.block.resize((self.format.chunk as usize).pow(2) * samples_per_pixel, value);
-    }
-
-    fn blank_block(&mut self, bands: usize, alpha: usize) -> Result<Vec<u8>> {
-        if let Some(blank) = &self.blank {
-            return Ok(blank.clone());
-        }
-        let fill = self.format.nodata.unwrap_or(T::ZERO);
-        let spp = if self.format.pixel_interleaved { bands + alpha } else { 1 };
-        self.fill_block(spp, fill);
-        if spp > bands {
-            self.block.chunks_exact_mut(spp).for_each(|pixel| pixel[bands] = T::ZERO);
-        }
-        let blank = self.encode_block(spp)?.bytes().to_vec();
-        self.blank = Some(blank.clone());
-        Ok(blank)
+    fn is_sparse(&self, canvas: &Canvas<T>, index: usize) -> bool {
+        self.format.sparse
+            && !canvas.keeps_nan
+            && composite::count_valid(canvas.valid_of(index)) == 0
     }
 
     /// Fills invalid samples, counts clashes, takes statistics.
@@ -259,51 +199,31 @@ impl<T: Sample> BlockEncoder<T> {
         }
     }
 
-    fn encode_band(&mut self, canvas: &mut Canvas<T>, index: usize) -> Result<Encoded> {
-        let window = canvas.window;
-        let (samples, _) = canvas.band_mut(index);
-        if window.width == self.format.chunk && window.height == self.format.chunk {
-            // Whole blocks are encoded where they lie; the canvas is not needed after this.
-            return encode_samples(
-                samples,
-                1,
-                &self.format,
-                &mut self.encoder,
-                &mut self.scratch,
-                &mut self.encoded,
-            );
+    /// Encodes a whole block. `blank`: it is one of many of nothing but fill, and encoded once.
+    fn encode_block(
+        &mut self,
+        samples: &mut [T],
+        samples_per_pixel: usize,
+        blank: bool,
+    ) -> Result<Encoded> {
+        if let (true, Some(bytes)) = (blank, &self.blank) {
+            return Ok(Encoded::Bytes(bytes.clone()));
         }
-        pad(samples, window, self.format.chunk, &mut self.block);
-        self.encode_block(1)
-    }
-
-    fn encode_block(&mut self, samples_per_pixel: usize) -> Result<Encoded> {
-        let Self { block, format, encoder, scratch, encoded, .. } = self;
-        encode_samples(block, samples_per_pixel, format, encoder, scratch, encoded)
-    }
-
-    /// All bands, pixel by pixel, padded to a whole block.
-    fn interleave(&mut self, canvas: &Canvas<T>) {
-        let window = canvas.window;
-        let (width, height) = (window.width as usize, window.height as usize);
-        let (chunk, spp) = (self.format.chunk as usize, self.format.bands as usize);
-        self.block.clear();
-        self.block.resize(chunk * chunk * spp, T::ZERO);
-        let pixels = width * height;
-        for row in 0..chunk {
-            let src = row.min(height - 1) * width;
-            let out = &mut self.block[row * chunk * spp..][..chunk * spp];
-            let (data, padding) = out.split_at_mut(width * spp);
-            let bands = canvas.samples.chunks_exact(pixels).chain(self.alpha.chunks_exact(pixels));
-            for (band, samples) in bands.take(spp).enumerate() {
-                let line = &samples[src..src + width];
-                for (pixel, sample) in data.chunks_exact_mut(spp).zip(line) {
-                    pixel[band] = *sample;
-                }
-            }
-            let last = &data[(width - 1) * spp..];
-            padding.chunks_exact_mut(spp).for_each(|pixel| pixel.copy_from_slice(last));
+        let rows = RowLayout {
+            dtype_size: size_of::<T>(),
+            samples_per_pixel,
+            width: self.format.chunk as usize,
+        };
+        let raw: &mut [u8] = bytemuck::cast_slice_mut(samples);
+        predictor::encode(self.format.predictor, rows, raw, &mut self.scratch);
+        let mut bytes = Vec::new();
+        self.encoder.encode(raw, &mut bytes)?;
+        // What waits for its turn holds no more than its bytes.
+        bytes.shrink_to_fit();
+        if blank {
+            self.blank = Some(bytes.clone());
         }
+        Ok(Encoded::Bytes(bytes))
     }
 
     /// The mask block: 1 bit a pixel, most significant first; padding is 0.
@@ -317,38 +237,53 @@ impl<T: Sample> BlockEncoder<T> {
                 *byte = part.iter().enumerate().fold(0, |byte, (bit, v)| byte | (*v << (7 - bit)));
             }
         }
+        let mut bytes = Vec::new();
         if let Some(encoder) = &mut self.mask_encoder {
-            encoder.encode(&self.bits, &mut self.encoded)?;
+            encoder.encode(&self.bits, &mut bytes)?;
         }
-        Ok(Encoded::Bytes(self.encoded.as_slice().to_vec()))
+        bytes.shrink_to_fit();
+        Ok(Encoded::Bytes(bytes))
     }
 }
 
-/// Copies a window to a whole block; the last column and row are repeated, which compresses to little.
-fn pad<T: Sample>(samples: &[T], window: Window, chunk: u32, block: &mut Vec<T>) {
-    let (width, height, chunk) = (window.width as usize, window.height as usize, chunk as usize);
-    block.clear();
-    block.reserve(chunk * chunk);
-    for row in 0..chunk {
-        let line = &samples[row.min(height - 1) * width..][..width];
-        block.extend_from_slice(line);
-        block.resize((row + 1) * chunk, line[width - 1]);
+/// Makes whole blocks of the planes of a canvas at the mosaic's edge, in place. The last column and
+/// row are repeated, which compresses to little.
+fn expand<T: Sample>(canvas: &mut Canvas<T>, chunk: u32) {
+    let (width, height) = (canvas.window.width as usize, canvas.window.height as usize);
+    let (chunk, pixels) = (chunk as usize, width * height);
+    if width == chunk && height == chunk {
+        return;
+    }
+    let planes = canvas.samples.len() / pixels;
+    canvas.samples.resize(planes * chunk * chunk, T::ZERO);
+    // From the back, so that nothing is overwritten before it has moved.
+    for plane in (0..planes).rev() {
+        for row in (0..height).rev() {
+            let (from, to) = (plane * pixels + row * width, (plane * chunk + row) * chunk);
+            canvas.samples.copy_within(from..from + width, to);
+            let last = canvas.samples[to + width - 1];
+            canvas.samples[to + width..to + chunk].fill(last);
+        }
+        let last = (plane * chunk + height - 1) * chunk;
+        for row in height..chunk {
+            canvas.samples.copy_within(last..last + chunk, (plane * chunk + row) * chunk);
+        }
     }
 }
 
-fn encode_samples<T: Sample>(
-    samples: &mut [T],
-    samples_per_pixel: usize,
-    format: &BlockFormat<T>,
-    encoder: &mut Encoder,
-    scratch: &mut Vec<u8>,
-    encoded: &mut Vec<u8>,
-) -> Result<Encoded> {
-    let rows =
-        RowLayout { dtype_size: size_of::<T>(), samples_per_pixel, width: format.chunk as usize };
-    let bytes: &mut [u8] = bytemuck::cast_slice_mut(samples);
-    predictor::encode(format.predictor, rows, bytes, scratch);
-    encoder.encode(bytes, encoded)?;
-    // A copy of the right size: what waits for its turn holds no more than its bytes.
-    Ok(Encoded::Bytes(encoded.as_slice().to_vec()))
+/// Planes, one after the other, to pixels.
+fn interleave<T: Sample>(planes: &[T], plane: usize, block: &mut Vec<T>) {
+    let spp = planes.len() / plane;
+    block.resize(planes.len(), T::ZERO);
+    // In stripes that stay in the first-level cache for all bands.
+    const STRIPE: usize = 512;
+    for start in (0..plane).step_by(STRIPE) {
+        let end = (start + STRIPE).min(plane);
+        let out = &mut block[start * spp..end * spp];
+        for (band, samples) in planes.chunks_exact(plane).enumerate() {
+            for (pixel, sample) in out.chunks_exact_mut(spp).zip(&samples[start..end]) {
+                pixel[band] = *sample;
+            }
+        }
+    }
 }

@@ -238,6 +238,11 @@ impl<'a> Renderer<'a> {
         self.read_mask(&placed, scratch)?;
         let layout = &source.dataset.image;
         let (cols, rows) = blocks_of(layout, src);
+        // Neighbours on one row of cells read a striped scene in opposite directions: where the cache
+        // cannot hold all strips that they share, what the one read last the other wants first.
+        let upward = canvas.window.col / canvas.window.width.max(1) % 2 == 1;
+        let rows =
+            rows.clone().map(|by| if upward { rows.end - 1 - (by - rows.start) } else { by });
         // Blocks that another thread is decoding are left for last: two threads in one striped scene
         // would otherwise wait for each other at every strip.
         let mut deferred = Vec::new();

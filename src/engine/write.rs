@@ -230,7 +230,6 @@ impl<'a> WritePlan<'a> {
             };
         BlockFormat {
             chunk: self.options.chunk,
-            bands: self.mosaic.output_bands(),
             pixel_interleaved: self.options.pixel_interleaved,
             compression: self.options.compression,
             level: self.options.level,

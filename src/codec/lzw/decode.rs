@@ -13,6 +13,9 @@ use crate::error::{ErrorKind, Result};
 /// Longest string that stands in an entry.
 const SHORT_MAX: u64 = 7;
 
+/// Longest string that is copied word by word.
+const WORDS_MAX: usize = 64;
+
 /// Reusable state: the table.
 pub(crate) struct Decoder {
     table: Box<[Entry; CODE_COUNT]>,
@@ -167,41 +170,64 @@ impl Decoder {
     /// Decodes as many codes as it can while they name known strings, and neither input nor output
     /// is near its end.
     fn fast(&mut self, cursor: &mut Cursor, src: &[u8], dst: &mut [u8]) {
-        let Some((mut prev, mut prev_start)) = cursor.prev else { return };
+        while cursor.next < CODE_COUNT {
+            let all = match width(cursor.next) {
+                9 => self.fast_of_width::<9>(cursor, src, dst),
+                10 => self.fast_of_width::<10>(cursor, src, dst),
+                11 => self.fast_of_width::<11>(cursor, src, dst),
+                _ => self.fast_of_width::<12>(cursor, src, dst),
+            };
+            if !all {
+                return;
+            }
+        }
+    }
+
+    /// The hot loop: decodes codes of one width, and returns whether it did so to their end.
+    fn fast_of_width<const WIDTH: usize>(
+        &mut self,
+        cursor: &mut Cursor,
+        src: &[u8],
+        dst: &mut [u8],
+    ) -> bool {
+        let Some((mut prev, mut prev_start)) = cursor.prev else { return false };
         let Cursor { mut bit, mut pos, mut next, .. } = *cursor;
-        'widths: while next < CODE_COUNT {
-            let width = width(next);
-            let limit = CODE_COUNT.min((1 << width) - 1).max(next + 1);
-            while next < limit {
-                let Some(word) = src.get(bit / 8..).and_then(|rest| rest.first_chunk()) else {
-                    break 'widths;
-                };
-                let code = (u64::from_be_bytes(*word) << (bit % 8) >> (64 - width)) as usize;
-                let entry = self.table[code % CODE_COUNT];
-                if code >= next || entry.is_long() && (code == CLEAR.into() || code == END.into()) {
-                    break 'widths;
+        let limit = if WIDTH == 12 { CODE_COUNT } else { (1 << WIDTH) - 1 };
+        'codes: while next < limit {
+            let Some(word) = src.get(bit / 8..).and_then(|rest| rest.first_chunk()) else {
+                break;
+            };
+            // A word has 57 bits that are wanted: four codes of 12, or more.
+            let mut word = u64::from_be_bytes(*word) << (bit % 8);
+            for _ in 0..(limit - next).min(4) {
+                let code = (word >> (64 - WIDTH)) as usize;
+                word <<= WIDTH;
+                if code >= next {
+                    break 'codes;
                 }
+                let entry = self.table[code];
                 let start = pos;
                 if entry.is_long() {
-                    if pos + entry.len() > dst.len() {
-                        break 'widths;
+                    if code == CLEAR.into() || code == END.into() || !copy_long(entry, pos, dst) {
+                        break 'codes;
                     }
-                    pos += write_string(entry, start, dst);
+                    pos += entry.len();
                 } else {
                     let Some(room) = dst.get_mut(pos..).and_then(|rest| rest.first_chunk_mut())
                     else {
-                        break 'widths;
+                        break 'codes;
                     };
                     *room = entry.0.to_le_bytes();
                     pos += entry.len();
                 }
-                bit += width as usize;
-                self.table[next] = prev.extended(prev_start, entry.first());
+                bit += WIDTH;
+                self.table[next % CODE_COUNT] = prev.extended(prev_start, entry.first());
                 next += 1;
                 (prev, prev_start) = (entry, start);
             }
         }
         *cursor = Cursor { bit, pos, next, prev: Some((prev, prev_start)) };
+        next == limit
     }
 }
 
@@ -217,6 +243,31 @@ fn read_code(src: &[u8], bit: usize, width: u32) -> usize {
         *to = *from;
     }
     (u32::from_be_bytes(word) << (bit % 8) >> (32 - width)) as usize
+}
+
+/// Copies a long string, which ends at `pos` or before, to `pos`; returns whether there was room.
+///
+/// Strings of up to [`WORDS_MAX`] bytes go word by word, the last word overlapping the one before:
+/// musl's `memmove` takes as long for 32 bytes as for 200.
+#[inline(always)]
+fn copy_long(entry: Entry, pos: usize, dst: &mut [u8]) -> bool {
+    let (start, len) = (entry.start(), entry.len());
+    if len > dst.len() - pos {
+        return false;
+    }
+    if len > WORDS_MAX {
+        dst.copy_within(start..start + len, pos);
+        return true;
+    }
+    let (before, room) = dst.split_at_mut(pos);
+    let (from, to) = (&before[start..start + len], &mut room[..len]);
+    for (to, from) in to.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<8>(), from.last_chunk::<8>()) {
+        *to = *from;
+    }
+    true
 }
 
 /// Writes as much of a string at `pos` as there is room, and returns how much that is.

@@ -1,183 +1,266 @@
 //! The LZW encoder.
 //!
-//! Two ideas make it fast on noisy imagery, where strings are 1 to 3 bytes long and a branch on
-//! "is the string known?" is a coin toss:
+//! Codes go to a plain array. Their widths follow from their number since the last clear code, so
+//! they are packed into bits in tight loops when the table is full.
 //!
-//! - The step for a byte has no branch. A string is looked up in one bucket of two slots; both are
-//!   compared, and the string is written back whether it was known or not. A third string of a
-//!   bucket pushes out the oldest one. That is allowed: the decoder's table has it nonetheless, we
-//!   only never name it again (about 1 string in 100 is lost so).
-//! - Codes go to a plain array. Their widths follow from their number since the last clear code, so
-//!   they are packed into bits in tight loops when the table is full.
+//! On noisy imagery strings are 1 to 3 bytes long, and a branch on "is the string known?" is a coin
+//! toss. Hence two ways to find strings in one hash table, whose buckets have two slots:
 //!
-//! A step is then a chain of about ten cycles that waits for memory. Where the first table shows
-//! that the block will need many tables, the rest of it is cut in [`LANES`] parts that are encoded
-//! side by side in one loop and joined by clear codes, which costs a fraction of a table.
+//! - [`Encoder::extend`] branches, and misses no string: where a bucket is full, the next one is taken.
+//! - [`Encoder::extend_all`] does not branch: both slots of one bucket are compared, and the bucket is
+//!   written back with the string in it whether it was known or not. A third string pushes out the
+//!   one that was used least recently. That is allowed: the decoder's table has it nonetheless, we
+//!   only never name it again. A step is then a chain of about ten cycles that waits for memory, so
+//!   [`LANES`] parts of the block are encoded side by side and joined by clear codes.
+//!
+//! A table filled in the first way tells whether the second one pays: strings were short, and many
+//! more tables will follow, so that one started too often costs little.
+//!
+//! Measured 2026-11-23 on a 2-core shared Xeon with `cargo bench --bench codec -- lzw`; the same
+//! data in MB/s and bytes: BENCH_TABLE
+//!
 
 use super::{CLEAR, CODE_COUNT, END, FIRST, boxed};
 
 /// Codes of a full table. libtiff clears when its next string would be 4094 (`CODE_MAX - 1`).
 const TABLE_CODES: usize = 4094 - FIRST as usize;
-/// Buckets of the hash table, two slots each: 64 KiB.
+/// Buckets of the hash table: 64 KiB. Half of it costs 0.5 to 1 % in size and gains nothing.
 const BUCKETS: usize = 1 << 13;
 /// A slot without a string: its prefix would be 4095, which is never a code.
+const NO_STRING: u32 = u32::MAX;
 const NO_STRINGS: u64 = u64::MAX;
-/// Parts of a block that are encoded side by side.
-const LANES: usize = 2;
-/// Cut the block if the rest of it needs at least this number of tables.
-const MIN_TABLES: usize = 32;
+/// Parts of a section that are encoded side by side; a fourth one gains 5 %.
+const LANES: usize = 3;
+/// Bytes that are encoded side by side before the data is judged again.
+const SECTION_LEN: usize = 1 << 20;
+/// Fewer tables in a section than this, and the tables that are not filled cost over 1 %.
+const MIN_TABLES: usize = 8;
+/// Longer strings than in a table of this many bytes, and a lost one costs too much.
+const MAX_TABLE_LEN: usize = 16 << 10;
 
-/// Reusable state: two hash tables and the second lane's output.
+/// Reusable state.
+///
+/// The tables of all lanes are one array each: with a pointer for each lane, the hot loop runs out
+/// of registers.
 pub(crate) struct Encoder {
     lanes: [Lane; LANES],
+    /// Bucket `b` of lane `k` is number `k * BUCKETS + b`: two slots, the low half used last. A
+    /// slot is `prefix << 20 | byte << 12 | code`.
+    buckets: Box<[u64; LANES * BUCKETS]>,
+    /// Code `c` of lane `k` since its last clear code is number `k * CODE_COUNT + c`.
+    codes: Box<[u16; LANES * CODE_COUNT]>,
 }
 
-impl Encoder {
-    /// An encoder; allocates 150 KiB.
-    pub(crate) fn new() -> Encoder {
-        Encoder { lanes: std::array::from_fn(|_| Lane::new()) }
-    }
-
-    /// Appends the stream of `src` to `dst`, which is empty.
-    pub(crate) fn encode(&mut self, src: &[u8], dst: &mut Vec<u8>) {
-        let [first, second] = &mut self.lanes;
-        first.bits.restart(std::mem::take(dst));
-        first.bits.put(CLEAR.into(), 9);
-        let Some((&byte, rest)) = src.split_first() else {
-            first.bits.put(END.into(), 9);
-            *dst = first.bits.finish();
-            return;
-        };
-        first.start(byte);
-        let table_len = run([first], [rest], true);
-        let rest = &rest[table_len..];
-        if rest.len() / table_len.max(1) < MIN_TABLES {
-            run([first], [rest], false);
-            first.end_with(END);
-        } else {
-            let (left, right) = rest.split_at(rest.len() / 2);
-            // Not empty: longer than MIN_TABLES bytes.
-            let (&byte, right) = (&right[0], &right[1..]);
-            let bytes = std::mem::take(&mut second.bits.bytes);
-            second.bits.restart(bytes);
-            second.start(byte);
-            let both = left.len().min(right.len());
-            run([first, second], [&left[..both], &right[..both]], false);
-            run([first], [&left[both..]], false);
-            run([second], [&right[both..]], false);
-            first.end_with(CLEAR);
-            second.end_with(END);
-            first.bits.append(&second.bits);
-        }
-        *dst = first.bits.finish();
-    }
-}
-
-impl Default for Encoder {
-    fn default() -> Encoder {
-        Encoder::new()
-    }
-}
-
-/// A stream in the making: a table, the codes since it was cleared, and the bits before those.
+/// A stream in the making.
+#[derive(Default)]
 struct Lane {
     /// Code of the string that the next byte may extend.
     prefix: u32,
     /// Codes since the table was cleared.
     count: usize,
-    /// Two slots a bucket, the younger string in the low half. A slot is
-    /// `prefix << 20 | byte << 12 | code`.
-    table: Box<[u64; BUCKETS]>,
-    codes: Box<[u16; CODE_COUNT]>,
+    /// What was written when the table was cleared.
     bits: BitWriter,
 }
 
-impl Lane {
-    fn new() -> Lane {
-        Lane { prefix: 0, count: 0, table: boxed(0), codes: boxed(0), bits: BitWriter::default() }
+impl Encoder {
+    /// An encoder; allocates 220 KiB.
+    pub(crate) fn new() -> Encoder {
+        Encoder { lanes: Default::default(), buckets: boxed(0), codes: boxed(0) }
     }
 
-    /// Begins a stream whose first byte is `byte`; the clear code before it is written already.
-    fn start(&mut self, byte: u8) {
-        self.prefix = byte.into();
-        self.count = 0;
-        self.table.fill(NO_STRINGS);
+    /// Replaces what `dst` holds by the stream of `src`.
+    pub(crate) fn encode(&mut self, src: &[u8], dst: &mut Vec<u8>) {
+        let bits = &mut self.lanes[0].bits;
+        bits.restart(std::mem::take(dst));
+        bits.put(CLEAR.into(), 9);
+        match src.split_first() {
+            None => bits.put(END.into(), 9),
+            Some((&byte, rest)) => {
+                self.start(0, byte);
+                self.encode_rest(rest);
+            }
+        }
+        *dst = self.lanes[0].bits.finish();
+    }
+
+    /// Encodes what follows the first byte of a block.
+    fn encode_rest(&mut self, mut rest: &[u8]) {
+        loop {
+            let table_len = self.extend(0, rest);
+            rest = &rest[table_len..];
+            if rest.is_empty() {
+                return self.end_with(0, END);
+            }
+            let (section, after) = rest.split_at(rest.len().min(SECTION_LEN));
+            if table_len <= MAX_TABLE_LEN && section.len() >= table_len * MIN_TABLES {
+                self.encode_section(section, if after.is_empty() { END } else { CLEAR });
+                let Some((&byte, after)) = after.split_first() else { return };
+                self.start(0, byte);
+                rest = after;
+            }
+        }
+    }
+
+    /// Encodes a section side by side, and then `last_code`. The first lane's table is empty.
+    fn encode_section(&mut self, section: &[u8], last_code: u16) {
+        let part_len = section.len() / LANES;
+        let mut parts: [&[u8]; LANES] = std::array::from_fn(|k| {
+            let end = if k + 1 < LANES { (k + 1) * part_len } else { section.len() };
+            &section[k * part_len..end]
+        });
+        for (k, part) in parts.iter_mut().enumerate().skip(1) {
+            // Not empty: a section is longer than a few tables.
+            self.start(k, part[0]);
+            *part = &part[1..];
+            let bits = &mut self.lanes[k].bits;
+            let bytes = std::mem::take(&mut bits.bytes);
+            bits.restart(bytes);
+        }
+        let common = part_len - 1;
+        self.extend_all(parts.map(|part| &part[..common]));
+        for (k, part) in parts.iter().enumerate() {
+            let mut rest = &part[common..];
+            while !rest.is_empty() {
+                rest = &rest[self.extend(k, rest)..];
+            }
+            self.end_with(k, if k + 1 < LANES { CLEAR } else { last_code });
+        }
+        let [first, others @ ..] = &mut self.lanes;
+        for lane in others {
+            first.bits.append(&lane.bits);
+        }
+    }
+
+    /// Begins a table with `byte` pending; the clear code before it is written already.
+    fn start(&mut self, k: usize, byte: u8) {
+        self.lanes[k].prefix = byte.into();
+        self.clear(k);
+    }
+
+    fn clear(&mut self, k: usize) {
+        self.lanes[k].count = 0;
+        self.buckets[k * BUCKETS..(k + 1) * BUCKETS].fill(NO_STRINGS);
     }
 
     /// Packs a full table's codes and clears it.
-    fn next_table(&mut self) {
-        self.bits.put_codes(&self.codes[..self.count]);
-        self.bits.put(CLEAR.into(), width(self.count));
-        self.count = 0;
-        self.table.fill(NO_STRINGS);
+    fn next_table(&mut self, k: usize) {
+        self.pack(k, CLEAR);
+        self.clear(k);
     }
 
     /// Writes the pending string and then `code`.
-    fn end_with(&mut self, code: u16) {
-        self.codes[self.count] = self.prefix as u16;
-        self.count += 1;
-        self.bits.put_codes(&self.codes[..self.count]);
-        self.bits.put(code.into(), width(self.count));
+    fn end_with(&mut self, k: usize, code: u16) {
+        let lane = &mut self.lanes[k];
+        self.codes[k * CODE_COUNT + lane.count] = lane.prefix as u16;
+        lane.count += 1;
+        self.pack(k, code);
     }
-}
 
-/// Encodes parts of one length, one on each lane; returns how far it came: to the end, or with
-/// `one_table` to where the first lane's table was full.
-fn run<const K: usize>(mut lanes: [&mut Lane; K], parts: [&[u8]; K], one_table: bool) -> usize {
-    let len = parts[0].len();
-    let mut pos = 0;
-    while pos < len {
-        // A byte adds one code at most, so no table overflows within this many.
-        let free = lanes.iter().map(|lane| TABLE_CODES - lane.count).min().unwrap_or(0);
-        let end = len.min(pos + free);
-        steps(&mut lanes, parts.map(|part| &part[pos..end]));
-        pos = end;
-        for lane in &mut lanes {
-            if lane.count == TABLE_CODES {
-                lane.next_table();
-                if one_table {
-                    return pos;
+    /// Writes the table's codes and then `code`.
+    fn pack(&mut self, k: usize, code: u16) {
+        let Lane { count, bits, .. } = &mut self.lanes[k];
+        bits.put_codes(&self.codes[k * CODE_COUNT..][..*count]);
+        bits.put(code.into(), width(*count));
+    }
+
+    /// Encodes bytes on one lane up to where its table is full (and cleared again), or to the end.
+    /// Returns how many bytes that is. Finds every string.
+    fn extend(&mut self, k: usize, src: &[u8]) -> usize {
+        let Lane { mut prefix, mut count, .. } = self.lanes[k];
+        let buckets = &mut self.buckets.as_chunks_mut::<BUCKETS>().0[k];
+        let codes = &mut self.codes.as_chunks_mut::<CODE_COUNT>().0[k];
+        let mut read = 0;
+        for byte in src {
+            read += 1;
+            let byte = u32::from(*byte);
+            let key = prefix << 20 | byte << 12;
+            let index = bucket_of(prefix, byte);
+            let slots = buckets[index];
+            let mut found = find(slots, key);
+            if found >= CODE_COUNT as u32 {
+                let string = key | (count as u32 + u32::from(FIRST));
+                if (slots >> 32) as u32 == NO_STRING {
+                    buckets[index] = slots << 32 | u64::from(string);
+                } else {
+                    found = find_beyond(buckets, index, string);
+                }
+            }
+            if found < CODE_COUNT as u32 {
+                prefix = found;
+                continue;
+            }
+            codes[count % CODE_COUNT] = prefix as u16;
+            count += 1;
+            prefix = byte;
+            if count == TABLE_CODES {
+                break;
+            }
+        }
+        self.lanes[k].prefix = prefix;
+        self.lanes[k].count = count;
+        if count == TABLE_CODES {
+            self.next_table(k);
+        }
+        read
+    }
+
+    /// Encodes parts of one length, one on each lane. May lose strings.
+    fn extend_all(&mut self, parts: [&[u8]; LANES]) {
+        let len = parts[0].len();
+        let mut pos = 0;
+        while pos < len {
+            // A byte adds one code at most, so no table overflows within this many.
+            let most = self.lanes.iter().map(|lane| lane.count).max().unwrap_or(0);
+            let end = len.min(pos + (TABLE_CODES - most));
+            self.extend_within_tables(parts.map(|part| &part[pos..end]));
+            pos = end;
+            for k in 0..LANES {
+                if self.lanes[k].count == TABLE_CODES {
+                    self.next_table(k);
                 }
             }
         }
     }
-    pos
-}
 
-/// The hot loop: extends each lane by the bytes of its part. No table may become full before the
-/// last byte.
-#[expect(clippy::needless_range_loop, reason = "one index for all lanes")]
-fn steps<const K: usize>(lanes: &mut [&mut Lane; K], parts: [&[u8]; K]) {
-    let len = parts[0].len();
-    let parts = parts.map(|part| &part[..len]);
-    let mut prefixes: [u32; K] = std::array::from_fn(|k| lanes[k].prefix);
-    let mut counts: [usize; K] = std::array::from_fn(|k| lanes[k].count);
-    for i in 0..len {
-        for k in 0..K {
-            let byte = u32::from(parts[k][i]);
-            let (prefix, count) = (prefixes[k], counts[k]);
-            let lane = &mut *lanes[k];
-            let key = prefix << 20 | byte << 12;
-            let string = key | (count as u32 + u32::from(FIRST));
-            let index = (prefix ^ spread(byte)) as usize % BUCKETS;
-            let slots = lane.table[index];
-            let mut found = find(slots, key);
-            if found >= CODE_COUNT as u32 && slots >> 32 != NO_STRINGS >> 32 {
-                found = find_beyond(&mut lane.table, index, key, string);
-            } else {
-                lane.table[index] =
-                    if found < CODE_COUNT as u32 { slots } else { slots << 32 | u64::from(string) };
+    /// The hot loop: extends each lane by the bytes of its part. No table may become full before
+    /// the last byte. Compiles to conditional moves; the only branch is the loop's.
+    #[expect(clippy::needless_range_loop, reason = "one index for all lanes")]
+    #[inline(never)]
+    fn extend_within_tables(&mut self, parts: [&[u8]; LANES]) {
+        let len = parts[0].len();
+        let parts = parts.map(|part| &part[..len]);
+        let (buckets, codes) = (&mut *self.buckets, &mut *self.codes);
+        let mut prefixes: [u32; LANES] = std::array::from_fn(|k| self.lanes[k].prefix);
+        let mut counts: [usize; LANES] = std::array::from_fn(|k| self.lanes[k].count);
+        for i in 0..len {
+            for k in 0..LANES {
+                let (prefix, count) = (prefixes[k], counts[k]);
+                let byte = u32::from(parts[k][i]);
+                let key = prefix << 20 | byte << 12;
+                let bucket = &mut buckets[k * BUCKETS + bucket_of(prefix, byte)];
+                let slots = *bucket;
+                let found = find(slots, key);
+                let known = found < CODE_COUNT as u32;
+                let in_low = (slots as u32) ^ key < CODE_COUNT as u32;
+                let code = if known { found } else { count as u32 + u32::from(FIRST) };
+                *bucket = if in_low { slots } else { slots << 32 | u64::from(key | code) };
+                codes[k * CODE_COUNT + count % CODE_COUNT] = prefix as u16;
+                prefixes[k] = if known { found } else { byte };
+                counts[k] = count + usize::from(!known);
             }
-            let known = found < CODE_COUNT as u32;
-            lane.codes[count % CODE_COUNT] = prefix as u16;
-            prefixes[k] = if known { found } else { byte };
-            counts[k] = count + usize::from(!known);
+        }
+        for k in 0..LANES {
+            self.lanes[k].prefix = prefixes[k];
+            self.lanes[k].count = counts[k];
         }
     }
-    for k in 0..K {
-        lanes[k].prefix = prefixes[k];
-        lanes[k].count = counts[k];
-    }
+}
+
+/// The bucket of a string. The byte's part of the hash is not on the path from one prefix to the
+/// next; a multiplication of both ran 10 % slower and lost as many strings.
+#[inline(always)]
+fn bucket_of(prefix: u32, byte: u32) -> usize {
+    (prefix ^ byte.wrapping_mul(0x9E5)) as usize % BUCKETS
 }
 
 /// The code of a string, or any number from `CODE_COUNT` on if it is not in the bucket.
@@ -189,7 +272,8 @@ fn find(slots: u64, key: u32) -> u32 {
 
 /// Looks in the buckets after a full one, and adds the string where it is missing.
 #[cold]
-fn find_beyond(table: &mut [u64; BUCKETS], mut index: usize, key: u32, string: u32) -> u32 {
+fn find_beyond(table: &mut [u64; BUCKETS], mut index: usize, string: u32) -> u32 {
+    let key = string & !(CODE_COUNT as u32 - 1);
     loop {
         // There are four times as many slots as strings.
         index = (index + 1) % BUCKETS;
@@ -198,17 +282,11 @@ fn find_beyond(table: &mut [u64; BUCKETS], mut index: usize, key: u32, string: u
         if found < CODE_COUNT as u32 {
             return found;
         }
-        if slots >> 32 == NO_STRINGS >> 32 {
+        if (slots >> 32) as u32 == NO_STRING {
             table[index] = slots << 32 | u64::from(string);
             return found;
         }
     }
-}
-
-/// The byte's part of the hash, not on the path from one prefix to the next.
-#[inline(always)]
-fn spread(byte: u32) -> u32 {
-    byte.wrapping_mul(0x9E5) & (BUCKETS as u32 - 1)
 }
 
 /// Bits of the code that follows `count` codes.
@@ -257,36 +335,46 @@ impl BitWriter {
         self.pending %= 8;
     }
 
-    /// Appends all codes of a table.
+    /// Appends the first codes of a table.
     fn put_codes(&mut self, codes: &[u16]) {
         self.reserve(BitWriter::SLACK);
-        let mut start = 0;
-        while start < codes.len() {
-            let width = width(start);
-            // `width` grows when `start + FIRST` becomes a power of two.
-            let end = codes.len().min((1 << width) - usize::from(FIRST));
-            let quads = codes[start..end].chunks_exact(4);
-            let rest = quads.remainder();
-            for quad in quads {
-                let value = quad.iter().fold(0, |value, code| value << width | u64::from(*code));
-                self.put(value, 4 * width);
-            }
-            for code in rest {
-                self.put(u64::from(*code), width);
-            }
-            start = end;
+        // `width` grows when FIRST and the number of codes make a power of two.
+        let up_to = |end: usize| codes.len().min(end - usize::from(FIRST));
+        self.put_wide::<9>(&codes[..up_to(1 << 9)]);
+        self.put_wide::<10>(&codes[up_to(1 << 9)..up_to(1 << 10)]);
+        self.put_wide::<11>(&codes[up_to(1 << 10)..up_to(1 << 11)]);
+        self.put_wide::<12>(&codes[up_to(1 << 11)..]);
+    }
+
+    /// Appends codes of `WIDTH` bits, four at a time while there are four.
+    fn put_wide<const WIDTH: u32>(&mut self, codes: &[u16]) {
+        let (quads, rest) = codes.as_chunks::<4>();
+        for quad in quads {
+            let high = u64::from(quad[0]) << WIDTH | u64::from(quad[1]);
+            let low = u64::from(quad[2]) << WIDTH | u64::from(quad[3]);
+            self.put(high << (2 * WIDTH) | low, 4 * WIDTH);
+        }
+        for code in rest {
+            self.put(u64::from(*code), WIDTH);
         }
     }
 
     /// Appends the bits of another writer.
     fn append(&mut self, other: &BitWriter) {
         self.reserve(other.len + BitWriter::SLACK);
-        let chunks = other.bytes[..other.len].chunks_exact(4);
-        let rest = chunks.remainder();
-        for chunk in chunks {
-            let word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            self.put(word, 32);
+        let (words, rest) = other.bytes[..other.len].as_chunks::<8>();
+        // Shifting by 64 bits is not defined; no pending bits make no carry.
+        let back = 64 - self.pending;
+        let shifted_out = |word: u64| word.checked_shl(back).unwrap_or(0);
+        let mut carry = shifted_out(self.acc);
+        for word in words {
+            let word = u64::from_be_bytes(*word);
+            let joined = (carry | word >> self.pending).to_be_bytes();
+            self.bytes[self.len..self.len + 8].copy_from_slice(&joined);
+            carry = shifted_out(word);
+            self.len += 8;
         }
+        self.acc = carry.checked_shr(back).unwrap_or(0);
         for byte in rest {
             self.put(u64::from(*byte), 8);
         }
