@@ -1,0 +1,360 @@
+//! Arguments and their help text. No logic: values are read in [`values`], rules are in `config`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use smalti::crs::Crs;
+use smalti::geometry::Bounds;
+use smalti::sample::{DataType, Nodata};
+
+use crate::cli::values::{self, NodataList, PixelSize};
+
+/// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
+#[derive(Debug, Parser)]
+#[command(
+    name = "smalti",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or input, 3 done but inputs were \
+                  skipped, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write the mosaic of many GeoTIFFs as one tiled GeoTIFF; later inputs lie on top
+    Mosaic(Box<MosaicArgs>),
+    /// Show what the headers of a GeoTIFF say, and with --stats what its pixels are
+    Info(InfoArgs),
+    /// Print the values of all bands at points
+    Sample(SampleArgs),
+}
+
+/// `smalti mosaic`.
+#[derive(Debug, Args)]
+pub(crate) struct MosaicArgs {
+    /// Files, directories (searched for *.tif and *.tiff), patterns, or @list.txt
+    #[arg(value_name = "IN", required_unless_present = "input_list")]
+    pub(crate) inputs: Vec<PathBuf>,
+
+    /// GeoTIFF to write; it appears under this name when it is complete
+    #[arg(short, long, value_name = "OUT.tif")]
+    pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    #[command(flatten)]
+    pub(crate) grid: GridArgs,
+
+    #[command(flatten)]
+    pub(crate) pixels: PixelArgs,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+/// Which inputs, and what they are taken for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Inputs")]
+pub(crate) struct InputArgs {
+    /// Read more inputs from FILE, one a line (`-`: standard input; # starts a comment)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input_list: Option<PathBuf>,
+
+    /// Leave out inputs that cannot be used, list them at the end, and exit with 3
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+
+    /// CRS of inputs that have none
+    #[arg(long, value_name = "EPSG:n", value_parser = values::crs)]
+    pub(crate) assign_crs: Option<Crs>,
+
+    /// CRS of all inputs, whatever they say; nothing is reprojected
+    #[arg(long, value_name = "EPSG:n", value_parser = values::crs, conflicts_with = "assign_crs")]
+    pub(crate) override_crs: Option<Crs>,
+
+    /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
+    #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
+    pub(crate) src_nodata: Option<NodataList>,
+}
+
+/// The output's grid.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Grid")]
+pub(crate) struct GridArgs {
+    /// Pixel size from those of the inputs [default: highest]
+    #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = false)]
+    pub(crate) resolution: Option<ResolutionArg>,
+
+    /// Pixel size in units of the CRS, both positive
+    #[arg(long, value_name = "X[,Y]", allow_hyphen_values = true, value_parser = values::pixel_size,
+          conflicts_with = "resolution")]
+    pub(crate) res: Option<PixelSize>,
+
+    /// Extent in the inputs' CRS [default: all inputs]
+    #[arg(long, value_name = "XMIN,YMIN,XMAX,YMAX", allow_hyphen_values = true,
+          value_parser = values::bounds)]
+    pub(crate) bounds: Option<Bounds>,
+
+    /// Widen the extent to whole multiples of the pixel size
+    #[arg(long)]
+    pub(crate) tap: bool,
+
+    /// Phase of the grid: the corner of the extent, or the largest group of inputs on one grid
+    #[arg(long, value_name = "PHASE", value_enum, default_value_t = AlignArg::Corner,
+          conflicts_with = "tap")]
+    pub(crate) align: AlignArg,
+
+    /// Take size, pixel size and position of the grid from this GeoTIFF
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["resolution", "res", "bounds", "tap", "align"])]
+    pub(crate) like: Option<PathBuf>,
+}
+
+/// The output's pixels.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pixels")]
+pub(crate) struct PixelArgs {
+    /// Which input counts where several have valid pixels, in the order they are named
+    #[arg(long, value_name = "RULE", value_enum, default_value_t = OverlapArg::Last)]
+    pub(crate) overlap: OverlapArg,
+
+    /// How inputs off the grid are resampled; only `nearest` is supported yet
+    #[arg(long, value_name = "KERNEL", default_value = "nearest", value_parser = values::kernel)]
+    pub(crate) resampling: String,
+
+    /// Data type: u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 [default: the smallest that holds all]
+    #[arg(long, value_name = "TYPE", value_parser = values::data_type)]
+    pub(crate) dtype: Option<DataType>,
+
+    /// Nodata of the output; may be negative, or nan [default: that of the first input]
+    #[arg(long, value_name = "V", allow_hyphen_values = true, value_parser = values::nodata)]
+    pub(crate) nodata: Option<Nodata>,
+
+    /// When nodata makes a pixel invalid [default: all for RGB and RGBA pictures, else band]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub(crate) nodata_mode: Option<NodataModeArg>,
+
+    /// What to do when valid samples equal the output's nodata
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t = ClashArg::Warn)]
+    pub(crate) on_nodata_clash: ClashArg,
+
+    /// Say which pixels are valid by an alpha band
+    #[arg(long, conflicts_with = "mask")]
+    pub(crate) alpha: bool,
+
+    /// Say which pixels are valid by an internal mask
+    #[arg(long)]
+    pub(crate) mask: bool,
+}
+
+/// The output file.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct FormatArgs {
+    /// Replace OUT.tif if it exists; until the new one is complete the old one stays
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// Side of a block (tile) in pixels: a multiple of 16, at most 32768
+    #[arg(short, long, value_name = "N", default_value = "1024", value_parser = values::chunk)]
+    pub(crate) chunk: u32,
+
+    /// Each band in blocks of its own, or all bands of a pixel together
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t = InterleaveArg::Band)]
+    pub(crate) interleave: InterleaveArg,
+
+    /// Codec of the blocks
+    #[arg(long, value_name = "CODEC", value_enum, default_value_t = CompressArg::Lzw)]
+    pub(crate) compress: CompressArg,
+
+    /// Level of the codec: deflate 1 to 9 [default: 6]; the others have none
+    #[arg(long, value_name = "N")]
+    pub(crate) level: Option<u8>,
+
+    /// Predictor; auto: horizontal for integers, float for floats
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = PredictorArg::Auto)]
+    pub(crate) predictor: PredictorArg,
+
+    /// BigTIFF; auto: if the file could exceed 4 GiB
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = BigTiffArg::Auto)]
+    pub(crate) bigtiff: BigTiffArg,
+
+    /// Do not store blocks without valid pixels
+    #[arg(long)]
+    pub(crate) sparse: bool,
+
+    /// Statistics of each band, taken while writing and stored in the file
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = StatsArg::Exact)]
+    pub(crate) stats: StatsArg,
+}
+
+/// What the run may use.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Resources")]
+pub(crate) struct RunArgs {
+    /// Memory in bytes, or with K, M, G (powers of 1024): 256M, 1G, 64MiB
+    /// [default: a quarter of what is available, at most 1G]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub(crate) memory: Option<u64>,
+
+    /// Memory as a share of what is available, above 0 and at most 1
+    #[arg(long, value_name = "F", value_parser = values::fraction, conflicts_with = "memory")]
+    pub(crate) cache_fraction: Option<f64>,
+
+    /// Worker threads, 1 to 1024 [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+
+    /// How inputs are read; mmap trusts that no file shrinks during the run (else it crashes)
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = IoArg::Auto)]
+    pub(crate) io: IoArg,
+}
+
+/// What is said.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Messages")]
+pub(crate) struct TalkArgs {
+    /// Print errors, and inputs that are skipped, and nothing else
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Print at the end what the run did and where the time went; twice: diagnosis too
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Print events as JSON, one a line, on standard output, in place of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `smalti info`.
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// GeoTIFF to look at
+    pub(crate) file: PathBuf,
+
+    /// Read all pixels: exact minimum, maximum, mean, standard deviation, share of valid samples
+    #[arg(long)]
+    pub(crate) stats: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `smalti sample`.
+#[derive(Debug, Args)]
+pub(crate) struct SampleArgs {
+    /// GeoTIFF to look at
+    pub(crate) file: PathBuf,
+
+    /// Points in the file's CRS: x (easting, longitude), then y (northing, latitude)
+    #[arg(value_names = ["X", "Y"], num_args = 2.., required = true, allow_negative_numbers = true,
+          value_parser = values::coordinate)]
+    pub(crate) points: Vec<f64>,
+
+    /// Print a JSON array with one object for each point
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `--resolution`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ResolutionArg {
+    Highest,
+    Lowest,
+    Average,
+    Common,
+}
+
+/// `--align`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum AlignArg {
+    Corner,
+    Largest,
+}
+
+/// `--overlap`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum OverlapArg {
+    Last,
+    First,
+}
+
+/// `--nodata-mode`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum NodataModeArg {
+    Band,
+    All,
+    Any,
+}
+
+/// `--on-nodata-clash`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ClashArg {
+    Error,
+    Warn,
+    Nudge,
+}
+
+/// `--interleave`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum InterleaveArg {
+    Band,
+    Pixel,
+}
+
+/// `--compress`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CompressArg {
+    None,
+    Lzw,
+    Deflate,
+    Zstd,
+    Packbits,
+}
+
+/// `--predictor`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PredictorArg {
+    Auto,
+    None,
+    Horizontal,
+    Float,
+}
+
+/// `--bigtiff`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum BigTiffArg {
+    Auto,
+    Yes,
+    No,
+}
+
+/// `--stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatsArg {
+    Exact,
+    None,
+}
+
+/// `--io`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum IoArg {
+    Auto,
+    Read,
+    Mmap,
+}

@@ -1,0 +1,214 @@
+//! Arguments to options of the library, and every rule between options.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use smalti::codec::{Compression, Encoder, Predictor};
+use smalti::engine::{BigTiff, MemoryLimit, NodataClash, PredictorChoice, WriteOptions};
+use smalti::error::{Error, InputError, Result};
+use smalti::grid::Grid;
+use smalti::io::{self, IoMode};
+use smalti::mosaic::target::{Align, Resolution, TargetOptions};
+use smalti::mosaic::{MosaicOptions, NodataMode, Overlap};
+use smalti::source::discover::{discover, read_list};
+use smalti::source::open::{OpenOptions, open_source};
+
+use crate::cli::args::{
+    AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InterleaveArg, IoArg,
+    MosaicArgs, NodataModeArg, OverlapArg, PredictorArg, ResolutionArg, StatsArg,
+};
+
+/// The inputs' paths, in order: those that are named, then those of `--input-list`.
+pub(crate) fn input_paths(args: &MosaicArgs) -> Result<Vec<PathBuf>> {
+    let mut paths = if args.inputs.is_empty() { Vec::new() } else { discover(&args.inputs)? };
+    if let Some(list) = &args.input.input_list {
+        let mut listed = Vec::new();
+        read_list(list, &mut listed)?;
+        paths.extend(discover(&listed)?);
+    }
+    Ok(paths)
+}
+
+/// How inputs are opened.
+pub(crate) fn open_options(args: &MosaicArgs) -> OpenOptions {
+    OpenOptions {
+        threads: threads(args),
+        skip_bad: args.input.skip_bad,
+        assign_crs: args.input.assign_crs.clone().map(Arc::new),
+        override_crs: args.input.override_crs.clone().map(Arc::new),
+    }
+}
+
+/// What the mosaic is made of.
+pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
+    let pixels = &args.pixels;
+    Ok(MosaicOptions {
+        target: target_options(&args.grid),
+        like: args.grid.like.as_deref().map(like_grid).transpose()?,
+        overlap: match pixels.overlap {
+            OverlapArg::Last => Overlap::Last,
+            OverlapArg::First => Overlap::First,
+        },
+        src_nodata: args.input.src_nodata.as_ref().map(|list| list.0.clone()),
+        nodata: pixels.nodata,
+        nodata_mode: pixels.nodata_mode.map(|mode| match mode {
+            NodataModeArg::Band => NodataMode::Band,
+            NodataModeArg::All => NodataMode::All,
+            NodataModeArg::Any => NodataMode::Any,
+        }),
+        dtype: pixels.dtype,
+        alpha: pixels.alpha,
+        mask: pixels.mask,
+    })
+}
+
+fn target_options(args: &GridArgs) -> TargetOptions {
+    let resolution = match (args.res, args.resolution) {
+        (Some(size), _) => Resolution::Fixed(size.0),
+        (None, None | Some(ResolutionArg::Highest)) => Resolution::Highest,
+        (None, Some(ResolutionArg::Lowest)) => Resolution::Lowest,
+        (None, Some(ResolutionArg::Average)) => Resolution::Average,
+        (None, Some(ResolutionArg::Common)) => Resolution::Common,
+    };
+    let align = match args.align {
+        AlignArg::Corner => Align::Corner,
+        AlignArg::Largest => Align::Largest,
+    };
+    TargetOptions { resolution, bounds: args.bounds, tap: args.tap, align }
+}
+
+/// The grid of `--like`, which must be one that a mosaic can have.
+fn like_grid(path: &Path) -> Result<Grid> {
+    let dataset = open_source(path)?.dataset;
+    if !dataset.transform.is_north_up() {
+        let reason = "is rotated, sheared or south-up; a mosaic is north-up".into();
+        return Err(Error::new(InputError::Option { option: "--like", reason }).with_path(path));
+    }
+    Ok(Grid { crs: dataset.crs.clone(), transform: dataset.transform, size: dataset.image.size })
+}
+
+fn threads(args: &MosaicArgs) -> usize {
+    args.run.threads.map_or(0, usize::from)
+}
+
+/// How the mosaic is written. Checks the output's name and the codec's level, so that a wrong one is
+/// told before ten thousand inputs are opened.
+pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
+    let format = &args.format;
+    check_output(&args.output, format.overwrite)?;
+    let compression = compression(format);
+    Encoder::new(compression, format.level)?;
+    Ok(WriteOptions {
+        threads: threads(args),
+        memory: match (args.run.memory, args.run.cache_fraction) {
+            (Some(bytes), _) => MemoryLimit::Bytes(bytes),
+            (None, Some(share)) => MemoryLimit::Fraction(share),
+            (None, None) => MemoryLimit::Auto,
+        },
+        io: match args.run.io {
+            IoArg::Auto => IoMode::Auto,
+            IoArg::Read => IoMode::Read,
+            IoArg::Mmap => IoMode::Mmap,
+        },
+        chunk: format.chunk,
+        pixel_interleaved: matches!(format.interleave, InterleaveArg::Pixel),
+        compression,
+        level: format.level,
+        predictor: match format.predictor {
+            PredictorArg::Auto => PredictorChoice::Auto,
+            PredictorArg::None => PredictorChoice::Fixed(Predictor::None),
+            PredictorArg::Horizontal => PredictorChoice::Fixed(Predictor::Horizontal),
+            PredictorArg::Float => PredictorChoice::Fixed(Predictor::Float),
+        },
+        big_tiff: match format.bigtiff {
+            BigTiffArg::Auto => BigTiff::Auto,
+            BigTiffArg::Yes => BigTiff::Yes,
+            BigTiffArg::No => BigTiff::No,
+        },
+        sparse: format.sparse,
+        statistics: format.stats == StatsArg::Exact,
+        overwrite: format.overwrite,
+        nodata_clash: match args.pixels.on_nodata_clash {
+            ClashArg::Error => NodataClash::Error,
+            ClashArg::Warn => NodataClash::Warn,
+            ClashArg::Nudge => NodataClash::Nudge,
+        },
+    })
+}
+
+fn compression(format: &FormatArgs) -> Compression {
+    match format.compress {
+        CompressArg::None => Compression::None,
+        CompressArg::Lzw => Compression::Lzw,
+        CompressArg::Deflate => Compression::Deflate,
+        CompressArg::Zstd => Compression::Zstd,
+        CompressArg::Packbits => Compression::PackBits,
+    }
+}
+
+fn check_output(path: &Path, overwrite: bool) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+        let reason = format!("there is no directory {}; make it first", parent.display());
+        return Err(Error::new(InputError::Output(reason)).with_path(path));
+    }
+    io::check_target(path, overwrite)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+
+    fn mosaic(more: &[&str]) -> std::result::Result<MosaicArgs, clap::Error> {
+        let line = ["smalti", "mosaic", "a.tif", "-o", "no-such-output.tif"];
+        match Cli::try_parse_from(line.iter().chain(more))?.command {
+            Command::Mosaic(args) => Ok(*args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_arguments_do_not_contradict_themselves() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_library() {
+        let args = mosaic(&[]).expect("it parses");
+        let (ours, theirs) =
+            (write_options(&args).expect("they are valid"), WriteOptions::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+        let (ours, theirs) =
+            (mosaic_options(&args).expect("they are valid"), MosaicOptions::default());
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+    }
+
+    #[test]
+    fn negative_values_are_values() {
+        let args =
+            mosaic(&["--nodata", "-9999", "--bounds", "-10,-5,0,1", "--src-nodata", "-1,-2"]);
+        let options = mosaic_options(&args.expect("it parses")).expect("they are valid");
+        assert_eq!(options.target.bounds.map(|b| b.min_x), Some(-10.0));
+        assert_eq!(options.src_nodata.map(|values| values.len()), Some(2));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for more in [
+            &["--alpha", "--mask"][..],
+            &["--like", "b.tif", "--res", "10"],
+            &["--like", "b.tif", "--align", "largest"],
+            &["--memory", "1G", "--cache-fraction", "0.5"],
+            &["--res", "10", "--resolution", "lowest"],
+            &["--tap", "--align", "largest"],
+            &["--resampling", "cubic"],
+        ] {
+            assert!(mosaic(more).is_err(), "{more:?}");
+        }
+        let level = mosaic(&["--level", "3"]).expect("it parses");
+        assert!(write_options(&level).is_err(), "lzw has no levels");
+    }
+}

@@ -1,0 +1,163 @@
+//! The program: the only place where arguments, library and terminal meet.
+
+pub(crate) mod args;
+mod config;
+mod info;
+mod output;
+mod progress;
+pub(crate) mod report;
+mod sample;
+mod values;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+use smalti::engine::stats::BandStats;
+use smalti::engine::{self, Report};
+use smalti::error::ErrorKind;
+use smalti::mosaic::Mosaic;
+use smalti::source::open::open_all;
+
+use args::{Cli, Command, MosaicArgs};
+use progress::Progress;
+use report::{Exit, Failure, Phase};
+
+/// Does what the arguments ask for.
+pub(crate) fn run(arguments: &Cli) -> Result<Exit, Failure> {
+    match &arguments.command {
+        Command::Mosaic(args) => mosaic(args),
+        Command::Info(args) => info::run(args),
+        Command::Sample(args) => sample::run(args),
+    }
+}
+
+fn mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
+    let result = try_mosaic(args);
+    if let (Err(failure), true) = (&result, args.talk.json) {
+        let event = json!({
+            "event": "failed",
+            "text": report::lines_of(&failure.error).join("\n"),
+            "exit_code": failure.exit as u8,
+        });
+        // The exit code says the same, if nobody reads this.
+        let _ = report::json_line(&event);
+    }
+    result
+}
+
+fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
+    let began = Instant::now();
+    log_to_stderr(args.talk.verbose);
+    let write_options = config::write_options(args)?;
+    let mosaic_options = config::mosaic_options(args)?;
+    let paths = config::input_paths(args)?;
+    let progress = Progress::new(&args.talk, stop_flag()?);
+    let opened = open_all(&paths, &config::open_options(args), &progress).map_err(|error| {
+        match error.kind() {
+            ErrorKind::BadSources(_) if args.input.skip_bad => {
+                Failure::usage(anyhow!("none of the inputs can be used"))
+            }
+            _ => error.into(),
+        }
+    })?;
+    let mosaic = Mosaic::new(opened.sources, &mosaic_options)?;
+    let result = engine::write(&mosaic, &args.output, &write_options, &progress);
+    progress.finish();
+    let report = result.map_err(|error| {
+        let phase = if progress.is_running() { Phase::Running } else { Phase::Preparing };
+        Failure::new(error, phase)
+    })?;
+    let took = began.elapsed();
+    if args.talk.json {
+        // The output is complete; an event that nobody reads changes nothing.
+        let _ = report::json_line(&finished(args, &mosaic, &report, &progress, took));
+    } else if !args.talk.quiet {
+        report::summary(&mosaic, &args.output, &report, took);
+        if args.talk.verbose > 0 {
+            report::details(&mosaic, &report);
+        }
+    }
+    Ok(if opened.skipped.is_empty() { Exit::Done } else { Exit::Skipped })
+}
+
+/// A flag that Ctrl-C and SIGTERM set; the second one ends the program at once.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    let handler = move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "the user does not want to wait for a clean end")]
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    };
+    match ctrlc::set_handler(handler) {
+        Ok(()) => Ok(stop),
+        Err(error) => Err(Failure { exit: Exit::Failed, error: error.into() }),
+    }
+}
+
+/// The library's diagnosis, for `-vv`.
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 | 1 => return,
+        2 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    // It fails if there is a logger already; then that one is used.
+    let _ = env_logger::Builder::new().filter_level(level).try_init();
+}
+
+fn finished(
+    args: &MosaicArgs,
+    mosaic: &Mosaic,
+    report: &Report,
+    progress: &Progress,
+    took: Duration,
+) -> Value {
+    let stats = &report.stats;
+    json!({
+        "event": "finished",
+        "output": args.output.to_string_lossy(),
+        "width": mosaic.grid.size.width,
+        "height": mosaic.grid.size.height,
+        "data_type": mosaic.dtype.name(),
+        "seconds": took.as_secs_f64(),
+        "peak_bytes": report::peak_bytes(),
+        "warnings": progress.warnings(),
+        "output_bytes": stats.output_bytes,
+        "blocks_written": stats.blocks_written,
+        "blocks_sparse": stats.blocks_sparse,
+        "blocks_decoded": stats.blocks_decoded,
+        "blocks_distinct": stats.blocks_distinct,
+        "decodes_per_block": report::decodes(report),
+        "samples_invalid": stats.samples_invalid,
+        "nodata_clashes": stats.nodata_clashes,
+        "read_seconds": stats.read_seconds,
+        "decode_seconds": stats.decode_seconds,
+        "render_seconds": stats.render_seconds,
+        "encode_seconds": stats.encode_seconds,
+        "write_seconds": stats.write_seconds,
+        "wait_seconds": stats.wait_seconds,
+        "bands": report.bands.iter().map(band_stats).collect::<Vec<Value>>(),
+    })
+}
+
+/// Statistics of a band; `null` where no sample is valid.
+fn band_stats(stats: &BandStats) -> Value {
+    let [minimum, maximum, mean, deviation] = match stats.summary() {
+        Some(summary) => summary.map(Value::from),
+        None => [const { Value::Null }; 4],
+    };
+    json!({
+        "minimum": minimum,
+        "maximum": maximum,
+        "mean": mean,
+        "stddev": deviation,
+        "valid": stats.valid,
+        "samples": stats.total,
+        "valid_percent": stats.valid_percent(),
+    })
+}

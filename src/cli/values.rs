@@ -1,0 +1,192 @@
+//! Texts of single arguments to values; each says what it expects. Rules between options are in
+//! `config`.
+
+use bytesize::ByteSize;
+use smalti::crs::Crs;
+use smalti::error::{ErrorKind, InputError};
+use smalti::geometry::Bounds;
+use smalti::sample::{DataType, Nodata};
+
+/// Kernels that SPEC §5.6 names; all but the first come later.
+const KERNELS: [&str; 15] = [
+    "nearest",
+    "bilinear",
+    "cubic",
+    "cubicspline",
+    "lanczos",
+    "average",
+    "mode",
+    "min",
+    "max",
+    "med",
+    "q1",
+    "q3",
+    "rms",
+    "sum",
+    "gauss",
+];
+
+/// Value of `--src-nodata`; empty for `none`.
+#[derive(Debug, Clone)]
+pub(crate) struct NodataList(pub(crate) Vec<Nodata>);
+
+/// Value of `--res`: `[x, y]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PixelSize(pub(crate) [f64; 2]);
+
+/// What is wrong with a value, without the option's name: clap says that.
+fn reason(error: &smalti::Error) -> String {
+    match error.kind() {
+        ErrorKind::Input(InputError::Option { reason, .. }) => reason.clone(),
+        _ => error.to_string(),
+    }
+}
+
+/// `EPSG:32633`.
+pub(crate) fn crs(text: &str) -> Result<Crs, String> {
+    Crs::parse(text).map_err(|error| reason(&error))
+}
+
+/// A number, `nan` and `-inf` included.
+pub(crate) fn nodata(text: &str) -> Result<Nodata, String> {
+    Nodata::parse(text).map_err(|_| "expected a number, e.g. 0, -9999 or nan".to_owned())
+}
+
+/// `none`, or numbers between commas.
+pub(crate) fn nodata_list(text: &str) -> Result<NodataList, String> {
+    if text.trim().eq_ignore_ascii_case("none") {
+        return Ok(NodataList(Vec::new()));
+    }
+    text.split(',').map(nodata).collect::<Result<_, _>>().map(NodataList).map_err(|_| {
+        "expected a number, or numbers between commas (one for each band), or none".to_owned()
+    })
+}
+
+fn numbers(text: &str) -> Option<Vec<f64>> {
+    text.split(',').map(|part| part.trim().parse().ok().filter(|v: &f64| v.is_finite())).collect()
+}
+
+/// `10` or `10,20`.
+pub(crate) fn pixel_size(text: &str) -> Result<PixelSize, String> {
+    let size = match numbers(text).as_deref() {
+        Some([side]) => [*side, *side],
+        Some([x, y]) => [*x, *y],
+        _ => return Err("expected X or X,Y, e.g. 10 or 10,20".into()),
+    };
+    if size.iter().all(|side| *side > 0.0) {
+        Ok(PixelSize(size))
+    } else {
+        Err("expected a pixel size above 0".into())
+    }
+}
+
+/// `xmin,ymin,xmax,ymax`.
+pub(crate) fn bounds(text: &str) -> Result<Bounds, String> {
+    let Some([min_x, min_y, max_x, max_y]) =
+        numbers(text).and_then(|v| <[f64; 4]>::try_from(v).ok())
+    else {
+        return Err("expected four numbers: xmin,ymin,xmax,ymax".into());
+    };
+    if min_x < max_x && min_y < max_y {
+        Ok(Bounds { min_x, min_y, max_x, max_y })
+    } else {
+        Err("expected xmin < xmax and ymin < ymax, in the order xmin,ymin,xmax,ymax".into())
+    }
+}
+
+/// One of the ten sample types.
+pub(crate) fn data_type(text: &str) -> Result<DataType, String> {
+    DataType::parse(text).ok_or_else(|| {
+        let names = DataType::ALL.map(DataType::name).join(" ");
+        format!("expected one of {names}")
+    })
+}
+
+/// `nearest`; others are refused by name.
+pub(crate) fn kernel(text: &str) -> Result<String, String> {
+    match text {
+        "nearest" => Ok(text.to_owned()),
+        known if KERNELS.contains(&known) => {
+            Err(format!("{known} is not supported yet; only nearest is"))
+        }
+        _ => Err("expected nearest; no other kernel is supported yet".into()),
+    }
+}
+
+/// Side of a block.
+pub(crate) fn chunk(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|side: &u32| (16..=32768).contains(side) && side % 16 == 0)
+        .ok_or_else(|| "expected a multiple of 16 from 16 to 32768".to_owned())
+}
+
+/// Bytes: `256M`, `1G`, `64MiB`, `268435456`. K, M, G and T are powers of 1024 with or without `iB`.
+pub(crate) fn memory(text: &str) -> Result<u64, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let bare = upper.strip_suffix("IB").or(upper.strip_suffix('B')).unwrap_or(&upper);
+    let iec = if bare.ends_with(['K', 'M', 'G', 'T', 'P']) {
+        format!("{bare}iB")
+    } else {
+        bare.to_owned()
+    };
+    match iec.parse::<ByteSize>() {
+        Ok(ByteSize(bytes)) if bytes > 0 => Ok(bytes),
+        _ => Err("expected a size such as 256M, 1G or 64MiB (powers of 1024)".into()),
+    }
+}
+
+/// A share above 0 and at most 1.
+pub(crate) fn fraction(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| *share > 0.0 && *share <= 1.0)
+        .ok_or_else(|| "expected a number above 0 and at most 1, e.g. 0.5".to_owned())
+}
+
+/// A finite number.
+pub(crate) fn coordinate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite())
+        .ok_or_else(|| "expected a number".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, bytes) in [
+            ("256M", 256 << 20),
+            ("256m", 256 << 20),
+            ("256MB", 256 << 20),
+            ("64MiB", 64 << 20),
+            ("1.5G", 3 << 29),
+            ("1T", 1 << 40),
+            ("4096", 4096),
+            ("4096B", 4096),
+        ] {
+            assert_eq!(memory(text), Ok(bytes), "{text}");
+        }
+        for text in ["lots", "", "-1M", "0", "0K", "M", "1MM", "nan"] {
+            assert!(memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_of_nodata_may_be_none_or_negative() {
+        assert_eq!(nodata_list("none").map(|list| list.0), Ok(vec![]));
+        assert_eq!(nodata_list("-9999,0").map(|list| list.0.len()), Ok(2));
+        assert!(nodata_list("x").is_err() && nodata_list("1,,2").is_err());
+    }
+
+    #[test]
+    fn bounds_must_enclose_something() {
+        assert!(bounds("-1,-2.5,3,4e0").is_ok());
+        for text in ["1,2,3", "0,0,0,1", "nan,0,1,1", "0,0,1,1,2", "3,0,1,1"] {
+            assert!(bounds(text).is_err(), "{text}");
+        }
+    }
+}
