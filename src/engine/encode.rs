@@ -32,6 +32,8 @@ impl Encoded {
 pub(crate) struct BlockFormat<T> {
     pub(crate) chunk: u32,
     pub(crate) pixel_interleaved: bool,
+    /// Samples of a pixel in one block.
+    pub(crate) samples_per_pixel: usize,
     pub(crate) compression: Compression,
     pub(crate) level: Option<u8>,
     pub(crate) predictor: Predictor,
@@ -74,7 +76,9 @@ pub(crate) struct BlockEncoder<T> {
 impl<T: Sample> BlockEncoder<T> {
     pub(crate) fn new(format: BlockFormat<T>) -> Result<BlockEncoder<T>> {
         Ok(BlockEncoder {
-            encoder: Encoder::new(format.compression, format.level)?,
+            // PackBits packs each row by itself, or some readers lose their place.
+            encoder: Encoder::new(format.compression, format.level)?
+                .with_row_bytes(format.chunk as usize * size_of::<T>() * format.samples_per_pixel),
             mask_encoder: if format.mask {
                 Some(Encoder::new(Compression::Deflate, None)?)
             } else {

@@ -232,6 +232,11 @@ impl<'a> WritePlan<'a> {
         BlockFormat {
             chunk: self.options.chunk,
             pixel_interleaved: self.options.pixel_interleaved,
+            samples_per_pixel: if self.options.pixel_interleaved {
+                self.mosaic.output_bands() as usize
+            } else {
+                1
+            },
             compression: self.options.compression,
             level: self.options.level,
             predictor: self.spec.predictor,

@@ -290,7 +290,9 @@ fn write_string(entry: Entry, pos: usize, dst: &mut [u8]) -> usize {
     len
 }
 
-/// Streams of writers before 1988 or so: least significant bit first, no early change.
+/// Streams of writers before TIFF 5.0: least significant bit first, no early change. They start
+/// with a clear code of 9 bits, so with the bytes 0 and (odd), which no stream of ours does;
+/// libtiff 4.7.0 tells them by the same bytes and reads the same out of them.
 fn decode_old_style(src: &[u8], dst: &mut [u8]) -> Result<usize> {
     let mut decoder = weezl::decode::Decoder::new(weezl::BitOrder::Lsb, 8);
     let (mut read, mut written) = (0, 0);

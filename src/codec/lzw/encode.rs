@@ -16,9 +16,21 @@
 //! A table filled in the first way tells whether the second one pays: strings were short, and many
 //! more tables will follow, so that one started too often costs little.
 //!
-//! Measured 2026-11-23 on a 2-core shared Xeon with `cargo bench --bench codec -- lzw`; the same
-//! data in MB/s and bytes: BENCH_TABLE
+//! Measured 2026-11-23, 2-core shared Xeon, `cargo bench --bench codec -- lzw`, MiB/s of raw bytes:
 //!
+//! ```text
+//!               encode        decode
+//!             ours weezl    ours weezl
+//! noise16      342    75     684   186
+//! noise16_p2   381    95     852   244
+//! smooth16_p2  428    99    1477   566
+//! dem_p3       386    91     727   297
+//! photo8       386    73     832   211
+//! constant     341   231   31070 24082
+//! ```
+//!
+//! Against libtiff 4.7.0 on 20 blocks of 512² (noise to constant, with and without predictor): -3.0
+//! to +1.2 % in size, +0.2 % on noise.
 
 use super::{CLEAR, CODE_COUNT, END, FIRST, boxed};
 
