@@ -248,7 +248,7 @@ mod tests {
             || (),
             |(), ticket| {
                 let now = alive.fetch_add(1, Ordering::SeqCst) + 1;
-                assert!(now <= items as u64 && now <= 11, "{now} alive, window {items}");
+                assert!(now <= items as u64 && now <= 12, "{now} alive, window {items}");
                 for _ in 0..(ticket.index * 7919 % 13) * 50 {
                     std::hint::spin_loop();
                 }

@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn streams_give_what_was_encoded_in_any_pieces() {
-        let raw: Vec<u8> = (0..200_000u32).map(|i| (i * i / 977) as u8).collect();
+        let raw: Vec<u8> = (0..200_000u32).map(|i| (i.wrapping_mul(i) / 977) as u8).collect();
         let mut cases = 0;
         for compression in Compression::ALL {
             let mut stored = Vec::new();
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_cut_stream_is_an_error_and_ends() {
-        let raw: Vec<u8> = (0..50_000u32).map(|i| (i * 7919 >> 5) as u8).collect();
+        let raw: Vec<u8> = (0..50_000u32).map(|i| (i.wrapping_mul(7919) >> 5) as u8).collect();
         for compression in Compression::ALL {
             let mut stored = Vec::new();
             Encoder::new(compression, None).unwrap().encode(&raw, &mut stored).unwrap();

@@ -102,6 +102,9 @@ impl<'a> HeaderReader<'a> {
         } else {
             (u64::from(self.u16_at(offset)?), offset.saturating_add(2), 12)
         };
+        if count == 0 {
+            return Err(FormatError::MissingTag { tag: 256, name: tag::name(256) }.into());
+        }
         let bytes = count.saturating_mul(entry_len);
         self.check("the directory", entries_at, bytes)?;
         if bytes > MAX_VALUE_BYTES {

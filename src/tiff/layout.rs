@@ -152,8 +152,11 @@ impl Layout {
     fn read_tables(&mut self, reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<()> {
         let (offsets, counts) = if self.tiled { (324, 325) } else { (273, 279) };
         // Some old writers put tile tables under the strip tags.
-        let pick =
-            |tag: u16| ifd.entry(tag).or_else(|| ifd.entry(if tag == 324 { 273 } else { 279 }));
+        let pick = |tag: u16| match tag {
+            324 => ifd.entry(324).or_else(|| ifd.entry(273)),
+            325 => ifd.entry(325).or_else(|| ifd.entry(279)),
+            other => ifd.entry(other),
+        };
         let blocks = self.storage_blocks();
         let Some(entry) = pick(offsets) else {
             return Err(FormatError::MissingTag { tag: offsets, name: tag::name(offsets) }.into());

@@ -200,13 +200,12 @@ fn other_images(
 }
 
 fn geokeys(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<geokeys::GeoKeys> {
-    let directory: Vec<u16> = match ifd.entry(tag::GEO_KEY_DIRECTORY) {
-        // Values are SHORT; wider ones that fit are as good.
-        Some(entry) => {
-            reader.unsigned(entry)?.iter().map(|v| u16::try_from(*v).unwrap_or(0)).collect()
-        }
-        None => Vec::new(),
+    let Some(entry) = ifd.entry(tag::GEO_KEY_DIRECTORY) else {
+        return Ok(geokeys::GeoKeys { crs: None, pixel_is_point: false });
     };
+    // Values are SHORT; wider ones that fit are as good.
+    let directory = reader.unsigned(entry)?;
+    let directory: Vec<u16> = directory.iter().map(|v| u16::try_from(*v).unwrap_or(0)).collect();
     let doubles = match ifd.entry(tag::GEO_DOUBLE_PARAMS) {
         Some(entry) => reader.floats(entry)?,
         None => Vec::new(),
