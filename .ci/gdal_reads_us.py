@@ -350,7 +350,8 @@ def main():
         plain = sorted(name for name in os.listdir(f"{fixtures}/sources") if PLAIN.match(name))
         for name in plain:
             attempt(f"{name} alone", check_alone, work, program, f"{fixtures}/sources/{name}")
-        attempt("the sample", check_folder, work, program, f"{fixtures}/sources/sample")
+        attempt("the sample", check_folder, work, program, f"{fixtures}/sources",
+                [f"relief_{i}.tif" for i in range(1, 7)])
         for name, files in SHARED_SETS.items() if shared else ():
             attempt(f"shared {name}", check_folder, work, program, f"{shared}/mosaic/{name}", files)
     if not shared:

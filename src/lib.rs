@@ -38,7 +38,7 @@
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let output = folder.path().join("mosaic.tif");
-//! let paths = discover(&["fixtures/sources/sample".into()])?;
+//! let paths = discover(&["fixtures/sources/relief_*.tif".into()])?;
 //! let opened = open::open_all(&paths, &open::OpenOptions::default(), &())?;
 //! let mosaic = Mosaic::new(opened.sources, &MosaicOptions::default())?;
 //! let options = WriteOptions { memory: MemoryLimit::Bytes(128 << 20), ..WriteOptions::default() };

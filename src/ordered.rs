@@ -15,6 +15,14 @@ use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observer::Observer;
 
+/// Number of threads that `wanted` stands for: 0 is all cores.
+pub fn thread_count(wanted: usize) -> usize {
+    if wanted > 0 {
+        return wanted;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// How much may be under way at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {

@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
     /// use smalti::mosaic::{Mosaic, MosaicOptions};
     /// use smalti::source::{discover::discover, open};
     ///
-    /// let paths = discover(&["fixtures/sources/sample".into()])?;
+    /// let paths = discover(&["fixtures/sources/relief_*.tif".into()])?;
     /// let opened = open::open_all(&paths, &open::OpenOptions::default(), &())?;
     /// let mosaic = Mosaic::new(opened.sources, &MosaicOptions::default())?;
     /// let reader = Reader::new(&mosaic, 64 << 20, IoMode::Auto);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::crs::Crs;
 use crate::error::{Error, ErrorKind, FormatError, Result, ResultExt};
 use crate::observer::{Observer, Warning};
-use crate::ordered::{Window, run_ordered};
+use crate::ordered::{Window, run_ordered, thread_count};
 use crate::source::{FileStamp, Source, SourceNodata};
 use crate::tiff::geokeys::world_file_candidates;
 use crate::tiff::reader::{Dataset, Shared};
@@ -33,14 +33,6 @@ pub struct Opened {
     pub sources: Vec<Source>,
     /// Why the others were dropped (`skip_bad`).
     pub skipped: Vec<Error>,
-}
-
-/// Number of threads that `wanted` stands for: 0 is all cores.
-pub fn thread_count(wanted: usize) -> usize {
-    if wanted > 0 {
-        return wanted;
-    }
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Opens one input.

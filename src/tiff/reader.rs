@@ -1,11 +1,11 @@
 //! Opening a GeoTIFF: headers into an immutable [`Dataset`]; then fetching and decoding its blocks,
 //! which are two separate steps.
 
-use std::io::{ErrorKind, Read};
+use std::io::{Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::codec::{Compression, Decoder, RowLayout, predictor};
+use crate::codec::{Compression, Decoder, RowLayout, predictor, stream};
 use crate::crs::Crs;
 use crate::error::{Error, FormatError, Place, Result, ResultExt};
 use crate::geometry::{GeoTransform, Size, Window};
@@ -146,6 +146,23 @@ impl Dataset {
     /// Band index of the alpha band, if there is one.
     pub fn alpha_band(&self) -> Option<u32> {
         self.shared.color.alpha_band(self.image.bands)
+    }
+
+    /// Reads and decodes one access block, without any cache: `source` is the file that was opened.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Format`] if its bytes are broken; I/O errors. Both name the file.
+    pub fn read_block(
+        &self,
+        source: &dyn ReadAt,
+        part: Part,
+        block: BlockId,
+        scratch: &mut Scratch,
+    ) -> Result<AnyRaster> {
+        let Some(layout) = self.layout(part) else {
+            return Err(Error::unsupported("a mask where there is none", "ask for the image"));
+        };
+        layout.read_block(source, block, self.nodata, scratch).at(&self.path)
     }
 
     /// The layout of the image or of its mask.
@@ -294,6 +311,32 @@ impl Layout {
         })
         .in_place(Place::Block(self.block_index(block.bx, block.by, block.plane)))?;
         Ok(raster)
+    }
+
+    fn read_block(
+        &self,
+        source: &dyn ReadAt,
+        block: BlockId,
+        fill: Option<Nodata>,
+        scratch: &mut Scratch,
+    ) -> Result<AnyRaster> {
+        let index = self.block_index(block.bx, block.by, block.plane);
+        let page = self.table_page(index).map(|page| self.read_table_page(source, page));
+        let extent = self.extent(index, page.transpose()?.as_ref());
+        let mut bytes = Vec::new();
+        if extent.len == 0 {
+            return self.decode(block, Stored::Absent, fill, None, scratch);
+        }
+        fetch(source, extent, &mut bytes)?;
+        if !self.is_streamed() {
+            return self.decode(block, Stored::Bytes(&bytes), fill, None, scratch);
+        }
+        let mut raw = stream::reader(self.compression, Box::new(Cursor::new(bytes)));
+        let (_, part) = self.part_of(index);
+        for by in block.by - part..block.by {
+            self.decode(BlockId { by, ..block }, Stored::Stream(raw.as_mut()), None, None, scratch)?;
+        }
+        self.decode(block, Stored::Stream(raw.as_mut()), None, None, scratch)
     }
 
     fn decode_samples<T: Sample>(
