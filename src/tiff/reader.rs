@@ -204,7 +204,7 @@ fn geokeys(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<geokeys::GeoKeys> {
         Some(entry) => {
             reader.unsigned(entry)?.iter().map(|v| u16::try_from(*v).unwrap_or(0)).collect()
         }
-        None => Vec::new(),
+        None => return Ok(geokeys::GeoKeys { crs: None, pixel_is_point: false }),
     };
     let doubles = match ifd.entry(tag::GEO_DOUBLE_PARAMS) {
         Some(entry) => reader.floats(entry)?,
