@@ -159,6 +159,16 @@ impl Mask {
         self.valid[at] != 0
     }
 
+    /// The plane that holds for `band`: bytes of 0 and 1, row after row.
+    ///
+    /// # Panics
+    /// If there is no such band.
+    pub fn plane(&self, band: u32) -> &[u8] {
+        let count = self.size.pixels() as usize;
+        let plane = if self.shared { 0 } else { band as usize };
+        &self.valid[plane * count..][..count]
+    }
+
     /// Number of valid samples, of all planes.
     pub fn count_valid(&self) -> u64 {
         self.valid.iter().map(|v| u64::from(*v)).sum()

@@ -73,7 +73,12 @@ fn options() -> WriteOptions {
     WriteOptions { chunk: 64, threads: 3, overwrite: true, ..WriteOptions::default() }
 }
 
-fn write_with(mosaic: &Mosaic, output: &Path, fail_at: u64, persistent: bool) -> (u64, Result<(), Error>) {
+fn write_with(
+    mosaic: &Mosaic,
+    output: &Path,
+    fail_at: u64,
+    persistent: bool,
+) -> (u64, Result<(), Error>) {
     let done = Arc::new(AtomicU64::new(0));
     let inner = StagedFile::create(output, true).unwrap();
     let target = Faulty { inner, fail_at, persistent, done: Arc::clone(&done) };

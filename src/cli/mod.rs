@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod config;
 mod info;
 mod output;
+mod pixels;
 mod progress;
 pub(crate) mod report;
 mod sample;

@@ -269,6 +269,11 @@ impl Layout {
         Size { width: self.storage.width, height: self.rows }
     }
 
+    /// Width and height of a block as the file stores it: a tile, or a strip.
+    pub fn stored_block_size(&self) -> Size {
+        self.storage
+    }
+
     fn storage_blocks(&self) -> u64 {
         let down = u64::from(self.size.height.div_ceil(self.storage.height));
         u64::from(self.across()) * down * self.planes()

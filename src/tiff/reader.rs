@@ -334,7 +334,13 @@ impl Layout {
         let mut raw = stream::reader(self.compression, Box::new(Cursor::new(bytes)));
         let (_, part) = self.part_of(index);
         for by in block.by - part..block.by {
-            self.decode(BlockId { by, ..block }, Stored::Stream(raw.as_mut()), None, None, scratch)?;
+            self.decode(
+                BlockId { by, ..block },
+                Stored::Stream(raw.as_mut()),
+                None,
+                None,
+                scratch,
+            )?;
         }
         self.decode(block, Stored::Stream(raw.as_mut()), None, None, scratch)
     }

@@ -1,0 +1,113 @@
+//! The pixels of one file on its own grid: what `info --stats` and `sample` read.
+//!
+//! A mosaic would resample south-up and rotated files, and move those that cross 180°. Here the file
+//! gets the grid of its own pixels, (0, 0) at the upper left, and so every file is copied.
+
+use std::sync::Arc;
+
+use smalti::engine::Reader;
+use smalti::engine::stats::BandStats;
+use smalti::error::Result;
+use smalti::geometry::{GeoTransform, Size, Window};
+use smalti::io::IoMode;
+use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode};
+use smalti::ordered::{self, run_ordered};
+use smalti::source::Source;
+use smalti::source::open::thread_count;
+use smalti::tiff::layout::Layout;
+use smalti::with_raster;
+
+/// Bytes of samples that are read at once.
+const WINDOW_BYTES: u64 = 4 << 20;
+/// Bytes of decoded blocks that are kept, at least and at most.
+const CACHE_BYTES: (u64, u64) = (64 << 20, 1 << 30);
+/// More threads would only multiply the memory.
+const MOST_THREADS: usize = 8;
+
+/// A file as a mosaic of its own pixels, each band valid by itself.
+pub(crate) fn own_mosaic(source: &Source) -> Result<Mosaic> {
+    let mut dataset = (*source.dataset).clone();
+    let height = f64::from(dataset.image.size.height);
+    dataset.transform = GeoTransform::north_up(0.0, height, 1.0, 1.0)?;
+    dataset.crs = None;
+    let source = Source { dataset: Arc::new(dataset), ..source.clone() };
+    let options = MosaicOptions { nodata_mode: Some(NodataMode::Band), ..MosaicOptions::default() };
+    Mosaic::new(vec![source], &options)
+}
+
+/// A reader whose cache holds the blocks that lie across a row of pixels.
+pub(crate) fn reader<'a>(mosaic: &'a Mosaic, layout: &Layout) -> Reader<'a> {
+    let (least, most) = CACHE_BYTES;
+    Reader::new(mosaic, block_bytes(layout).saturating_mul(2).clamp(least, most), IoMode::Read)
+}
+
+/// Bytes of one decoded block, of all bands.
+fn block_bytes(layout: &Layout) -> u64 {
+    layout.max_decoded_bytes() * if layout.planar { u64::from(layout.bands) } else { 1 }
+}
+
+/// Exact statistics of all bands. Memory does not grow with the file.
+///
+/// # Errors
+/// A block that cannot be read or decoded.
+pub(crate) fn statistics(source: &Source) -> Result<Vec<BandStats>> {
+    let mosaic = own_mosaic(source)?;
+    let layout = &source.dataset.image;
+    let reader = reader(&mosaic, layout);
+    let step = window_step(layout);
+    let across = layout.size.width.div_ceil(step.width);
+    let total = u64::from(across) * u64::from(layout.size.height.div_ceil(step.height));
+    let large = block_bytes(layout) > CACHE_BYTES.0 / 4;
+    let threads = if large { 1 } else { thread_count(0).min(MOST_THREADS) };
+    let mut sums = vec![BandStats::default(); layout.bands as usize];
+    run_ordered(
+        total,
+        ordered::Window::light(threads),
+        &(),
+        || (),
+        |(), ticket| {
+            let (bx, by) = (ticket.index % u64::from(across), ticket.index / u64::from(across));
+            let (col, row) = (bx as u32 * step.width, by as u32 * step.height);
+            let width = step.width.min(layout.size.width - col);
+            let height = step.height.min(layout.size.height - row);
+            window_statistics(&reader, Window { col, row, width, height })
+        },
+        |_| 0,
+        |_, bands| {
+            sums.iter_mut().zip(&bands).for_each(|(sum, band)| sum.merge(band));
+            Ok(())
+        },
+    )?;
+    Ok(sums)
+}
+
+fn window_statistics(reader: &Reader<'_>, window: Window) -> Result<Vec<BandStats>> {
+    let (pixels, mask) = reader.read(window)?;
+    let stats = |band: u32| {
+        let mut stats = BandStats::default();
+        with_raster!(&pixels, raster => stats.add_row(raster.band(band), mask.plane(band)));
+        stats
+    };
+    Ok((0..pixels.bands()).map(stats).collect())
+}
+
+/// Size of a window of whole blocks, or of rows of a block that is large.
+fn window_step(layout: &Layout) -> Size {
+    let (size, block) = (layout.size, layout.block_size());
+    let pixel_bytes = layout.dtype.size() as u64 * u64::from(layout.bands);
+    let target = (WINDOW_BYTES / pixel_bytes).max(1);
+    let fit = |blocks: u64, side: u32, most: u32| {
+        u32::try_from(blocks.max(1) * u64::from(side)).unwrap_or(u32::MAX).min(most)
+    };
+    let blocks = target / block.pixels().max(1);
+    let mut step = if layout.tiled {
+        Size { width: fit(blocks, block.width, size.width), height: block.height.min(size.height) }
+    } else {
+        Size { width: size.width, height: fit(blocks, block.height, size.height) }
+    };
+    if step.pixels() > target {
+        let rows = (target / u64::from(step.width)).max(1);
+        step.height = u32::try_from(rows).unwrap_or(u32::MAX).min(step.height);
+    }
+    step
+}
