@@ -11,9 +11,9 @@ use smalti::error::Result;
 use smalti::geometry::{GeoTransform, Size, Window};
 use smalti::io::IoMode;
 use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode};
+use smalti::ordered::thread_count;
 use smalti::ordered::{self, run_ordered};
 use smalti::source::Source;
-use smalti::source::open::thread_count;
 use smalti::tiff::layout::Layout;
 use smalti::with_raster;
 
