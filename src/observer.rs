@@ -95,7 +95,7 @@ pub enum Warning {
     /// Most sources lie off the output grid.
     #[error(
         "{off_grid} of {sources} sources lie off the output grid, by up to {largest_px:.3} pixels, \
-         and are resampled; {best} would be copied on another phase (--bounds or --like gives one)"
+         and are resampled; {best} would be copied on another phase (--align largest, --bounds or --like gives one)"
     )]
     OffGrid {
         /// Sources that are not aligned with the grid.

@@ -55,6 +55,7 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let write_options = config::write_options(args)?;
     let mosaic_options = config::mosaic_options(args)?;
     let paths = config::input_paths(args)?;
+    log::debug!("{} inputs after {:.3} s", paths.len(), began.elapsed().as_secs_f64());
     let progress = Progress::new(&args.talk, stop_flag()?);
     let opened = open_all(&paths, &config::open_options(args), &progress).map_err(|error| {
         match error.kind() {
@@ -64,7 +65,10 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
             _ => error.into(),
         }
     })?;
+    log::debug!("headers read after {:.3} s", began.elapsed().as_secs_f64());
     let mosaic = Mosaic::new(opened.sources, &mosaic_options)?;
+    log::debug!("mosaic made after {:.3} s", began.elapsed().as_secs_f64());
+    log::debug!("{mosaic_options:?}\n{write_options:?}");
     let result = engine::write(&mosaic, &args.output, &write_options, &progress);
     progress.finish();
     let report = result.map_err(|error| {

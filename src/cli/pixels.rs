@@ -41,6 +41,13 @@ pub(crate) fn reader<'a>(mosaic: &'a Mosaic, layout: &Layout) -> Reader<'a> {
     Reader::new(mosaic, block_bytes(layout).saturating_mul(2).clamp(least, most), IoMode::Read)
 }
 
+/// The alpha band, where its own samples are all valid: 0 is a value of it, though the other bands
+/// are invalid there. Invalid samples read as 0 where there is no nodata, so nothing is lost.
+pub(crate) fn plain_alpha(source: &Source) -> Option<u32> {
+    let dataset = &source.dataset;
+    dataset.alpha_band().filter(|_| dataset.nodata.is_none() && dataset.mask.is_none())
+}
+
 /// Bytes of one decoded block, of all bands.
 fn block_bytes(layout: &Layout) -> u64 {
     layout.max_decoded_bytes() * if layout.planar { u64::from(layout.bands) } else { 1 }
@@ -54,6 +61,7 @@ pub(crate) fn statistics(source: &Source) -> Result<Vec<BandStats>> {
     let mosaic = own_mosaic(source)?;
     let layout = &source.dataset.image;
     let reader = reader(&mosaic, layout);
+    let alpha = plain_alpha(source);
     let step = window_step(layout);
     let across = layout.size.width.div_ceil(step.width);
     let total = u64::from(across) * u64::from(layout.size.height.div_ceil(step.height));
@@ -70,7 +78,8 @@ pub(crate) fn statistics(source: &Source) -> Result<Vec<BandStats>> {
             let (col, row) = (bx as u32 * step.width, by as u32 * step.height);
             let width = step.width.min(layout.size.width - col);
             let height = step.height.min(layout.size.height - row);
-            window_statistics(&reader, Window { col, row, width, height })
+            let window = Window { col, row, width, height };
+            window_statistics(&reader, window, alpha)
         },
         |_| 0,
         |_, bands| {
@@ -81,11 +90,17 @@ pub(crate) fn statistics(source: &Source) -> Result<Vec<BandStats>> {
     Ok(sums)
 }
 
-fn window_statistics(reader: &Reader<'_>, window: Window) -> Result<Vec<BandStats>> {
+fn window_statistics(
+    reader: &Reader<'_>,
+    window: Window,
+    alpha: Option<u32>,
+) -> Result<Vec<BandStats>> {
     let (pixels, mask) = reader.read(window)?;
+    let all = vec![1; window.pixels() as usize];
     let stats = |band: u32| {
         let mut stats = BandStats::default();
-        with_raster!(&pixels, raster => stats.add_row(raster.band(band), mask.plane(band)));
+        let valid = if alpha == Some(band) { &all } else { mask.plane(band) };
+        with_raster!(&pixels, raster => stats.add_row(raster.band(band), valid));
         stats
     };
     Ok((0..pixels.bands()).map(stats).collect())

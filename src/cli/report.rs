@@ -178,7 +178,10 @@ pub(crate) fn details(mosaic: &Mosaic, report: &Report) {
         sizes.push("…".into());
     }
     row("layers", format!("{} (sources: {})", layers.len(), sizes.join(" + ")));
-    row("order", count(report.columns as u64, "column") + " of blocks");
+    row(
+        "order",
+        format!("blocks in {}, each from top to bottom", count(report.columns as u64, "column")),
+    );
     row(
         "memory",
         format!(
@@ -207,13 +210,16 @@ pub(crate) fn details(mosaic: &Mosaic, report: &Report) {
     row(
         "decoded",
         format!(
-            "{} source blocks, {} distinct: {:.3} decodes a block",
-            stats.blocks_decoded,
+            "{}, {} distinct: {:.3} decodes a block",
+            count(stats.blocks_decoded, "source block"),
             stats.blocks_distinct,
             decodes(report)
         ),
     );
-    row("written", format!("{} blocks, {} left out", stats.blocks_written, stats.blocks_sparse));
+    row(
+        "written",
+        format!("{}, {} left out", count(stats.blocks_written, "block"), stats.blocks_sparse),
+    );
     row("invalid", count(stats.samples_invalid, "sample"));
 }
 

@@ -62,12 +62,13 @@ fn sample(source: &Source, reader: &Reader<'_>, x: f64, y: f64) -> LibraryResult
         return Ok(None);
     }
     let (col, row) = (u as u32, v as u32);
-    let (pixels, mask) = reader.read(Window { col, row, width: 1, height: 1 })?;
+    let (raster, mask) = reader.read(Window { col, row, width: 1, height: 1 })?;
+    let alpha = pixels::plain_alpha(source);
     let value = |band: u32| {
-        mask.is_valid(band, 0, 0)
-            .then(|| with_raster!(&pixels, raster => raster.get(band, 0, 0).to_string()))
+        (alpha == Some(band) || mask.is_valid(band, 0, 0))
+            .then(|| with_raster!(&raster, raster => raster.get(band, 0, 0).to_string()))
     };
-    Ok(Some(Sampled { col, row, values: (0..pixels.bands()).map(value).collect() }))
+    Ok(Some(Sampled { col, row, values: (0..raster.bands()).map(value).collect() }))
 }
 
 fn line(found: Option<&Sampled>) -> String {

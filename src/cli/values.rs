@@ -117,7 +117,7 @@ pub(crate) fn kernel(text: &str) -> Result<String, String> {
 pub(crate) fn chunk(text: &str) -> Result<u32, String> {
     text.parse()
         .ok()
-        .filter(|side: &u32| (16..=32768).contains(side) && side % 16 == 0)
+        .filter(|side: &u32| (16..=32768).contains(side) && side.is_multiple_of(16))
         .ok_or_else(|| "expected a multiple of 16 from 16 to 32768".to_owned())
 }
 
