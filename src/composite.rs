@@ -48,7 +48,7 @@ pub fn merge_valid(valid: &mut [u8], src_valid: Option<&[u8]>) -> u64 {
 /// Number of ones in a row of validity.
 pub fn count_valid(valid: &[u8]) -> u64 {
     // Sums of at most 255 bytes fit a byte, which keeps the inner loop in byte lanes.
-    valid.chunks(255).map(|part| u64::from(part.iter().fold(0u8, |sum, v| sum + v))).sum()
+    valid.chunks(255).map(|part| u64::from(part.iter().sum::<u8>())).sum()
 }
 
 /// Clears the validity of samples that equal `nodata` or are NaN.
@@ -149,6 +149,6 @@ mod tests {
 
     #[test]
     fn long_rows_count_beyond_a_byte() {
-        assert_eq!(count_valid(&[1; 100_000]), 100_000);
+        assert_eq!(count_valid(&vec![1; 100_000]), 100_000);
     }
 }

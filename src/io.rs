@@ -55,7 +55,7 @@ impl ReadAt for File {
     }
 }
 
-impl ReadAt for [u8] {
+impl ReadAt for &[u8] {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let start = usize::try_from(offset).map_err(|_| IoKind::UnexpectedEof)?;
         let end = start.checked_add(buffer.len()).ok_or(IoKind::UnexpectedEof)?;

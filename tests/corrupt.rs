@@ -136,10 +136,10 @@ fn cut_files_in_process() {
     for row in csv(&fixtures("sources/EXPECTED.csv")) {
         let whole = fs::read(fixtures("sources").join(&row[0])).unwrap();
         for end in (0..whole.len()).step_by(97) {
-            open_and_read(whole[..end].to_vec());
+            open_and_read(&whole[..end]);
             cuts += 1;
         }
-        whole_ones += u32::from(open_and_read(whole));
+        whole_ones += u32::from(open_and_read(&whole));
     }
     assert!(cuts > 10_000, "{cuts} cuts");
     assert!(whole_ones > 90, "{whole_ones} whole files read");
@@ -157,7 +157,7 @@ fn flipped_bytes_in_process() {
             let range = if random.below(4) > 0 { whole.len().min(600) } else { whole.len() };
             let at = random.below(range);
             bytes[at] = random.next().to_le_bytes()[0];
-            open_and_read(bytes);
+            open_and_read(&bytes);
             cases += 1;
         }
     }
@@ -165,7 +165,7 @@ fn flipped_bytes_in_process() {
 }
 
 /// Opens a file that lies in memory and decodes its first blocks; whether that went well.
-fn open_and_read(bytes: Vec<u8>) -> bool {
+fn open_and_read(bytes: &[u8]) -> bool {
     const MOST_BLOCKS: u32 = 64;
     const MOST_BYTES: u64 = 1 << 26;
     let path = std::path::Path::new("case.tif");

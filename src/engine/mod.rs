@@ -1,4 +1,4 @@
-//! Renders windows of a mosaic ([`Reader`]) and writes it as one GeoTIFF ([`write`]).
+//! Renders windows of a mosaic ([`Reader`]) and writes it as one GeoTIFF ([`write()`]).
 
 pub mod budget;
 mod encode;

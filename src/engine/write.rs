@@ -169,7 +169,7 @@ struct WritePlan<'a> {
 impl<'a> WritePlan<'a> {
     fn new(mosaic: &'a Mosaic, options: &'a WriteOptions) -> Result<WritePlan<'a>> {
         let chunk = options.chunk;
-        if chunk == 0 || chunk % 16 != 0 || chunk > 32768 {
+        if chunk == 0 || !chunk.is_multiple_of(16) || chunk > 32768 {
             let reason = format!("{chunk} is not a multiple of 16 from 16 to 32768");
             return Err(InputError::Option { option: "--chunk", reason }.into());
         }

@@ -20,10 +20,13 @@ pub(crate) const STREAM_BYTES: u64 = 512 * 1024;
 /// Strips that stay open. Sources that lie across a row of output blocks are read in turn.
 pub(crate) const MOST_STREAMS: usize = 24;
 
+/// A strip by source and its number there.
+type OpenStrip = ((u32, u64), Arc<Mutex<Strip>>);
+
 /// Open strips, the one used last at the back.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    open: Mutex<VecDeque<((u32, u64), Arc<Mutex<Strip>>)>>,
+    open: Mutex<VecDeque<OpenStrip>>,
 }
 
 /// One strip that is being decoded.

@@ -183,12 +183,15 @@ pub enum Part {
     Mask,
 }
 
+/// The internal mask, and the sizes of the overviews.
+type OtherImages = (Option<Box<Layout>>, Box<[Size]>);
+
 /// Finds the internal mask of the first image, and its overviews (TIFF 6.0 NewSubfileType bits).
 fn other_images(
     reader: &HeaderReader<'_>,
     directories: &[Ifd],
     image: &Layout,
-) -> Result<(Option<Box<Layout>>, Box<[Size]>)> {
+) -> Result<OtherImages> {
     let mut mask = None;
     let mut overviews = Vec::new();
     for (index, ifd) in directories.iter().enumerate().skip(1) {
