@@ -150,7 +150,7 @@ pub trait Target: Send {
     /// As the operating system says.
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Sends what was written on its way to the disk.
+    /// Sends what was written since the last call on its way to the disk, without waiting for it.
     ///
     /// # Errors
     /// As the operating system says.
@@ -185,6 +185,8 @@ pub struct StagedFile {
     temporary: PathBuf,
     target: PathBuf,
     published: bool,
+    /// Range that holds all that was written since the last flush.
+    unsent: Option<(u64, u64)>,
 }
 
 impl StagedFile {
@@ -210,7 +212,16 @@ impl StagedFile {
             }
         };
         file.set_len(0).at(&temporary)?;
-        Ok(StagedFile { file, temporary, target: target.to_path_buf(), published: false })
+        let target = target.to_path_buf();
+        Ok(StagedFile { file, temporary, target, published: false, unsent: None })
+    }
+}
+
+impl StagedFile {
+    fn mark(&mut self, offset: u64, bytes: &[u8]) {
+        let end = offset + bytes.len() as u64;
+        let (start, old_end) = self.unsent.unwrap_or((offset, end));
+        self.unsent = Some((start.min(offset), old_end.max(end)));
     }
 }
 
@@ -276,18 +287,34 @@ fn same_file(_file: &File, _path: &Path) -> bool {
 impl Target for StagedFile {
     #[cfg(unix)]
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)?;
+        self.mark(offset, bytes);
+        Ok(())
     }
 
     #[cfg(not(unix))]
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         use std::io::{Seek, SeekFrom, Write};
         self.file.seek(SeekFrom::Start(offset))?;
-        self.file.write_all(bytes)
+        self.file.write_all(bytes)?;
+        self.mark(offset, bytes);
+        Ok(())
     }
 
+    #[cfg(target_os = "linux")]
     fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        use rustix::fs::{Advice, fadvise};
+        // On Linux this starts to write the range and returns; where it cannot, `sync` writes it all.
+        let Some((start, end)) = self.unsent.take() else { return Ok(()) };
+        let len = std::num::NonZeroU64::new(end - start);
+        let _ = fadvise(&self.file, start, len, Advice::DontNeed);
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn flush(&mut self) -> io::Result<()> {
+        self.unsent = None;
+        Ok(())
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {

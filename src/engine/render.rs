@@ -82,7 +82,11 @@ impl<T: Sample> Canvas<T> {
     fn clear(&mut self, window: Window, bands: Range<u32>, shared: bool) {
         let pixels = window.pixels() as usize;
         let planes = if shared { 1 } else { bands.len() };
-        self.samples.clear();
+        // What is there from before is written over, or filled where nothing is valid; but an old NaN
+        // could pass for one that a source has.
+        if T::IS_FLOAT {
+            self.samples.clear();
+        }
         self.samples.resize(pixels * bands.len(), T::ZERO);
         self.valid.clear();
         self.valid.resize(pixels * planes, 0);

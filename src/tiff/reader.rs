@@ -426,7 +426,7 @@ pub struct BlockId {
 /// [`FormatError::Changed`] if the file is shorter than when it was opened; I/O errors.
 pub fn fetch(source: &dyn ReadAt, extent: Extent, buffer: &mut Vec<u8>) -> Result<()> {
     let len = usize::try_from(extent.len).unwrap_or(usize::MAX);
-    buffer.clear();
+    // Only what is longer than before is zeroed first.
     buffer.resize(len, 0);
     source.read_exact_at(extent.offset, buffer).map_err(|error| {
         if error.kind() == ErrorKind::UnexpectedEof {

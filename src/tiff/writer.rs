@@ -24,9 +24,9 @@ use crate::tiff::tag;
 
 /// Entries of a table that may wait to be written.
 const PENDING_ENTRIES: usize = 8192;
-/// What was written is sent to the disk after this many bytes, so that the end need not wait for all
-/// of it.
-const FLUSH_BYTES: u64 = 64 << 20;
+/// What was written is sent on its way to the disk after this many bytes, so that the end need not wait
+/// for all of it.
+const FLUSH_BYTES: u64 = 8 << 20;
 /// Classic TIFF has offsets of 32 bits.
 const CLASSIC_BYTES: u64 = u32::MAX as u64;
 
