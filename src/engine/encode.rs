@@ -27,6 +27,15 @@ impl Encoded {
     }
 }
 
+impl Encoded {
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Encoded::Sparse => Vec::new(),
+            Encoded::Bytes(bytes) => bytes,
+        }
+    }
+}
+
 /// How blocks are encoded; the same for a whole run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockFormat<T> {
@@ -68,9 +77,16 @@ pub(crate) struct BlockEncoder<T> {
     block: Vec<T>,
     bits: Vec<u8>,
     scratch: Vec<u8>,
-    /// The encoded block of nothing but fill.
-    blank: Option<Vec<u8>>,
+    blank: Option<Blank>,
     any: Vec<u8>,
+}
+
+/// Encoded blocks of nothing but fill, of alpha 0, and of an empty mask.
+#[derive(Debug)]
+struct Blank {
+    fill: Vec<u8>,
+    alpha: Vec<u8>,
+    mask: Vec<u8>,
 }
 
 impl<T: Sample> BlockEncoder<T> {
@@ -103,7 +119,9 @@ impl<T: Sample> BlockEncoder<T> {
             clashes: 0,
             invalid: 0,
         };
-        let blank = canvas.is_blank();
+        if canvas.is_blank() {
+            return self.encode_blank(canvas, out);
+        }
         for index in 0..bands {
             self.finish_band(canvas, index, &mut out);
         }
@@ -116,12 +134,7 @@ impl<T: Sample> BlockEncoder<T> {
             out.stats.push(self.band_stats(&canvas.samples[start..], None));
         }
         if self.format.mask {
-            let bits = if blank && self.format.sparse {
-                Encoded::Sparse
-            } else {
-                self.encode_mask(canvas.window)?
-            };
-            out.mask = Some(bits);
+            out.mask = Some(self.encode_mask(canvas.window)?);
         }
         let sparse: Vec<bool> = (0..bands).map(|index| self.is_sparse(canvas, index)).collect();
         let all_sparse = sparse.iter().all(|s| *s);
@@ -134,7 +147,7 @@ impl<T: Sample> BlockEncoder<T> {
                 interleave(&canvas.samples, plane, &mut self.block);
                 let spp = canvas.samples.len() / plane;
                 let mut block = std::mem::take(&mut self.block);
-                let encoded = self.encode_block(&mut block, spp, blank);
+                let encoded = self.encode_block(&mut block, spp);
                 self.block = block;
                 encoded?
             });
@@ -143,12 +156,7 @@ impl<T: Sample> BlockEncoder<T> {
         for (index, samples) in canvas.samples.chunks_exact_mut(plane).enumerate() {
             // The alpha band, if one is added, is as sparse as all others together.
             let skip = sparse.get(index).copied().unwrap_or(all_sparse);
-            let same = blank && index < bands;
-            out.blocks.push(if skip {
-                Encoded::Sparse
-            } else {
-                self.encode_block(samples, 1, same)?
-            });
+            out.blocks.push(if skip { Encoded::Sparse } else { self.encode_block(samples, 1)? });
         }
         Ok(out)
     }
@@ -203,16 +211,64 @@ impl<T: Sample> BlockEncoder<T> {
         }
     }
 
-    /// Encodes a whole block. `blank`: it is one of many of nothing but fill, and encoded once.
-    fn encode_block(
+    /// A canvas that no source touched: its blocks are encoded once and for all.
+    fn encode_blank(
         &mut self,
-        samples: &mut [T],
-        samples_per_pixel: usize,
-        blank: bool,
-    ) -> Result<Encoded> {
-        if let (true, Some(bytes)) = (blank, &self.blank) {
-            return Ok(Encoded::Bytes(bytes.clone()));
+        canvas: &mut Canvas<T>,
+        mut out: EncodedCanvas,
+    ) -> Result<EncodedCanvas> {
+        let (bands, pixels) = (canvas.bands.len(), canvas.window.pixels());
+        let alpha = usize::from(self.format.alpha.is_some());
+        out.invalid = pixels * bands as u64;
+        let mut stats = BandStats::default();
+        stats.add_invalid(pixels);
+        out.stats.resize(bands, stats);
+        if alpha == 1 {
+            let mut stats = BandStats::default();
+            stats.add_zeros(pixels);
+            out.stats.push(stats);
         }
+        let planes = if self.format.pixel_interleaved { 1 } else { bands + alpha };
+        if self.format.sparse {
+            out.blocks.extend((0..planes).map(|_| Encoded::Sparse));
+            out.mask = self.format.mask.then_some(Encoded::Sparse);
+            return Ok(out);
+        }
+        if self.blank.is_none() {
+            self.blank = Some(self.make_blank(canvas, alpha)?);
+        }
+        if let Some(blank) = &self.blank {
+            let block = |index: usize| if index < bands { &blank.fill } else { &blank.alpha };
+            out.blocks.extend((0..planes).map(|index| Encoded::Bytes(block(index).clone())));
+            out.mask = self.format.mask.then(|| Encoded::Bytes(blank.mask.clone()));
+        }
+        Ok(out)
+    }
+
+    fn make_blank(&mut self, canvas: &mut Canvas<T>, alpha: usize) -> Result<Blank> {
+        let plane = (self.format.chunk as usize).pow(2);
+        let fill = self.format.nodata.unwrap_or(T::ZERO);
+        let spp = if self.format.pixel_interleaved { canvas.bands.len() + alpha } else { 1 };
+        // The canvas's memory serves; a blank one has nothing in it that is wanted.
+        let mut samples = std::mem::take(&mut canvas.samples);
+        let mut encode = |spp: usize, zeros_from: usize, value: T| -> Result<Vec<u8>> {
+            samples.clear();
+            samples.resize(plane * spp, value);
+            samples.chunks_exact_mut(spp).for_each(|pixel| pixel[zeros_from..].fill(T::ZERO));
+            Ok(self.encode_block(&mut samples, spp)?.into_bytes())
+        };
+        let blank = Blank {
+            fill: encode(spp, spp - alpha.min(spp - 1), fill)?,
+            alpha: if alpha == 1 { encode(1, 0, T::ZERO)? } else { Vec::new() },
+            mask: Vec::new(),
+        };
+        canvas.samples = samples;
+        self.any.clear();
+        let window = Window { width: 1, height: 1, ..canvas.window };
+        Ok(Blank { mask: self.encode_mask(window)?.into_bytes(), ..blank })
+    }
+
+    fn encode_block(&mut self, samples: &mut [T], samples_per_pixel: usize) -> Result<Encoded> {
         let rows = RowLayout {
             dtype_size: size_of::<T>(),
             samples_per_pixel,
@@ -224,9 +280,6 @@ impl<T: Sample> BlockEncoder<T> {
         self.encoder.encode(raw, &mut bytes)?;
         // What waits for its turn holds no more than its bytes.
         bytes.shrink_to_fit();
-        if blank {
-            self.blank = Some(bytes.clone());
-        }
         Ok(Encoded::Bytes(bytes))
     }
 

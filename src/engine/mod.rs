@@ -75,11 +75,17 @@ impl<'a> Reader<'a> {
     where
         AnyRaster: From<Raster<T>>,
     {
-        let renderer = Renderer { mosaic: self.mosaic, blocks: &self.blocks, uses: Uses::Unknown };
+        let renderer = Renderer {
+            mosaic: self.mosaic,
+            blocks: &self.blocks,
+            uses: Uses::Unknown,
+            shared: render::shares_validity(self.mosaic),
+        };
         let mut canvas = Canvas::<T>::new();
         let mut scratch = RenderScratch::default();
         let bands = self.mosaic.bands;
         renderer.render(window, 0..bands, &mut canvas, &mut scratch, None)?;
+        canvas.prepare_blank();
         let fill = self.mosaic.nodata.and_then(|v| v.as_sample::<T>()).unwrap_or(T::ZERO);
         let keeps_nan = canvas.keeps_nan;
         for index in 0..bands as usize {

@@ -35,6 +35,8 @@ pub(crate) struct Renderer<'a> {
     pub(crate) mosaic: &'a Mosaic,
     pub(crate) blocks: &'a Blocks<'a>,
     pub(crate) uses: Uses<'a>,
+    /// As [`shares_validity`] says of the mosaic.
+    pub(crate) shared: bool,
 }
 
 /// Whether one plane of validity serves all bands: nodata is judged by pixel, or there is none.
@@ -63,6 +65,7 @@ pub(crate) struct Canvas<T> {
     left: u64,
     /// NaN may stand where nothing is valid.
     pub(crate) keeps_nan: bool,
+    blank: bool,
 }
 
 impl<T: Sample> Canvas<T> {
@@ -76,28 +79,43 @@ impl<T: Sample> Canvas<T> {
             shared: true,
             left: 0,
             keeps_nan: false,
+            blank: true,
         }
     }
 
-    fn clear(&mut self, window: Window, bands: Range<u32>, shared: bool) {
-        let pixels = window.pixels() as usize;
-        let planes = if shared { 1 } else { bands.len() };
+    /// A canvas that no source has touched. Has no memory behind it until [`Canvas::prepare`].
+    fn restart(&mut self, window: Window, bands: Range<u32>, shared: bool) {
+        let planes = if shared { 1 } else { bands.len() as u64 };
+        self.left = window.pixels() * planes;
+        (self.window, self.bands, self.shared) = (window, bands, shared);
+        (self.keeps_nan, self.blank) = (false, true);
+    }
+
+    /// Makes the samples and an all-invalid mask, before the first source.
+    fn prepare(&mut self) {
+        self.blank = false;
+        let pixels = self.pixels();
         // What is there from before is written over, or filled where nothing is valid; but an old NaN
         // could pass for one that a source has.
         if T::IS_FLOAT {
             self.samples.clear();
         }
-        self.samples.resize(pixels * bands.len(), T::ZERO);
+        self.samples.resize(pixels * self.bands.len(), T::ZERO);
         self.valid.clear();
-        self.valid.resize(pixels * planes, 0);
-        self.left = self.valid.len() as u64;
-        (self.window, self.bands, self.shared) = (window, bands, shared);
-        self.keeps_nan = false;
+        self.valid.resize(self.left as usize, 0);
     }
 
-    /// Whether no source left anything here.
+    /// The same for a canvas that stays blank: for those who want its samples all the same.
+    pub(crate) fn prepare_blank(&mut self) {
+        if self.blank {
+            self.prepare();
+            self.blank = true;
+        }
+    }
+
+    /// Whether no source left anything here; then there are no samples either.
     pub(crate) fn is_blank(&self) -> bool {
-        self.is_empty() && !self.keeps_nan
+        self.blank
     }
 
     /// Whether validity is one plane for all bands.
@@ -129,7 +147,7 @@ impl<T: Sample> Canvas<T> {
 
     /// Whether every sample of all planes in a part of the window is valid.
     fn is_full(&self, part: Window) -> bool {
-        if self.is_empty() {
+        if self.is_blank() || self.is_empty() {
             return false;
         }
         (0..self.valid.len() / self.pixels()).all(|plane| {
@@ -209,7 +227,7 @@ impl<'a> Renderer<'a> {
         scratch: &mut RenderScratch<T>,
         ticket: Option<&Ticket<'_>>,
     ) -> Result<()> {
-        canvas.clear(window, bands, shares_validity(self.mosaic));
+        canvas.restart(window, bands, self.shared);
         let mut hits = std::mem::take(&mut scratch.hits);
         self.mosaic.hits(window, &mut hits);
         for id in &hits {
@@ -295,6 +313,9 @@ impl<'a> Renderer<'a> {
                 None => return Ok(false),
             }
         }
+        if canvas.is_blank() {
+            canvas.prepare();
+        }
         self.paint_rows(placed, block, part, &planes, canvas, scratch);
         for (_, block) in planes {
             self.blocks.give_back(block);
@@ -308,7 +329,7 @@ impl<'a> Renderer<'a> {
             return vec![0];
         }
         let alpha = source.dataset.alpha_band();
-        let judged = shares_validity(self.mosaic) && self.judges(source);
+        let judged = self.shared && self.judges(source);
         (0..source.bands()).filter(|b| bands.contains(b) || judged || Some(*b) == alpha).collect()
     }
 

@@ -167,6 +167,15 @@ impl BandStats {
         self.total += count;
     }
 
+    /// Takes in valid samples that are all 0.
+    pub fn add_zeros(&mut self, count: u64) {
+        if count > 0 {
+            self.total += count;
+            self.valid += count;
+            self.add_extremes(0.0, 0.0);
+        }
+    }
+
     /// Takes in the statistics of later blocks.
     pub fn merge(&mut self, other: &BandStats) {
         self.valid += other.valid;

@@ -373,7 +373,8 @@ fn run_as<T: Sample>(
     announce(plan, observer);
     let blocks = Blocks::new(mosaic.sources(), budget.cache_bytes, budget.threads, plan.options.io);
     let uses = Uses::Cells { schedule: &plan.schedule, passes: groups };
-    let renderer = Renderer { mosaic, blocks: &blocks, uses };
+    let shared = shares_validity(mosaic);
+    let renderer = Renderer { mosaic, blocks: &blocks, uses, shared };
     let mut writer = Writer::create(target, plan.spec.clone())?;
     let mut sums = Sums::new(mosaic.output_bands());
     let window = ordered::Window {

@@ -208,7 +208,10 @@ impl Decoder {
                 let entry = self.table[code];
                 let start = pos;
                 if entry.is_long() {
-                    if code == CLEAR.into() || code == END.into() || !copy_long(entry, pos, dst) {
+                    if code == usize::from(CLEAR)
+                        || code == usize::from(END)
+                        || !copy_long(entry, pos, dst)
+                    {
                         break 'codes;
                     }
                     pos += entry.len();
