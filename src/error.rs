@@ -52,7 +52,7 @@ pub enum ErrorKind {
     #[error("{} of the inputs cannot be used", .0.len())]
     BadSources(Vec<Error>),
     /// A size is over a limit.
-    #[error("{what} needs {need} bytes, the limit is {max}")]
+    #[error("{what} needs {}, the limit is {}", bytes_text(*need), bytes_text(*max))]
     Limit {
         /// What is too large.
         what: &'static str,
@@ -202,7 +202,9 @@ pub enum InputError {
     Extent(String),
     /// The options cannot fit in memory.
     #[error(
-        "{what} needs at least {need_bytes} bytes of memory, the budget is {budget_bytes}; {hint}"
+        "{what} needs at least {} of memory, the budget is {}; {hint}",
+        bytes_text(*need_bytes),
+        bytes_text(*budget_bytes)
     )]
     Memory {
         /// What does not fit.
@@ -228,6 +230,21 @@ pub enum InputError {
         /// The output nodata.
         nodata: String,
     },
+}
+
+/// A number of bytes as people read it: `129.1 MiB`; exact below 10 KiB.
+pub fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 10 * 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
 }
 
 impl Error {

@@ -1,6 +1,6 @@
 //! What a caller sees of a run while it goes on: progress, warnings, and its way to stop it.
 
-use crate::error::Error;
+use crate::error::{Error, bytes_text};
 
 /// What a run is about to do. Plain numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,7 +108,7 @@ pub enum Warning {
         best: usize,
     },
     /// Threads were lowered to fit the memory budget.
-    #[error("{used} of {wanted} threads are used, to fit --memory {budget_bytes} bytes")]
+    #[error("{used} of {wanted} threads are used, to fit a memory budget of {}", bytes_text(*budget_bytes))]
     FewerThreads {
         /// Threads used.
         used: usize,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::codec::Compression;
-use crate::error::{Error, InputError, Result};
+use crate::error::{Error, InputError, Result, bytes_text};
 use crate::mosaic::Mosaic;
 use crate::source::streams::{MOST_STREAMS, STREAM_BYTES};
 
@@ -222,14 +222,15 @@ impl Demand {
             "pass --memory {mebibytes}M, or rewrite the source in tiles, e.g. gdal_translate -co TILED=YES"
         );
         let (what, hint) = if needs.decoded > budget_bytes / LARGEST_SHARE {
-            (format!("{}: a block of {} bytes", name(needs.largest), needs.decoded), rewrite)
+            let bytes = bytes_text(needs.decoded);
+            (format!("{}: a block of {bytes}", name(needs.largest)), rewrite)
         } else if needs.streams > 0 && needs.stream_rows * 2 >= needs.least_cache() {
             let source = &mosaic.sources()[needs.largest_stream].dataset.image;
             let bytes = source.size.pixels()
                 * u64::from(source.samples_in_block())
                 * source.dtype.size() as u64;
-            let name = name(needs.largest_stream);
-            (format!("{name}: a compressed strip of {bytes} bytes, read as a stream,"), rewrite)
+            let (bytes, name) = (bytes_text(bytes), name(needs.largest_stream));
+            (format!("{name}: a compressed strip of {bytes}, read as a stream,"), rewrite)
         } else {
             let pixels = self.block_pixels;
             let hint = format!("pass --memory {mebibytes}M, or a smaller --chunk");

@@ -8,7 +8,7 @@ use crate::engine::budget::{Budget, Demand, MemoryLimit};
 use crate::engine::encode::{BlockEncoder, BlockFormat, Encoded, EncodedCanvas};
 use crate::engine::render::{Canvas, RenderScratch, Renderer, Uses, shares_validity};
 use crate::engine::stats::{BandStats, digits};
-use crate::error::{Error, InputError, Result, ResultExt};
+use crate::error::{Error, InputError, Result, ResultExt, bytes_text};
 use crate::io::{self, IoMode, StagedFile, Target};
 use crate::mosaic::plan::Schedule;
 use crate::mosaic::{Mosaic, ValidityOutput};
@@ -211,12 +211,16 @@ impl<'a> WritePlan<'a> {
             self.spec.overhead_bytes() / 2
         };
         if certain > free {
-            let reason = format!("needs at least {certain} bytes, {free} are free on its disk");
+            let (need, free) = (bytes_text(certain), bytes_text(free));
+            let reason = format!("needs at least {need}, {free} are free on its disk");
             return Err(Error::new(InputError::Output(reason)).with_path(path));
         }
         if !self.options.sparse && raw > free {
-            let text =
-                format!("the output may need up to {raw} bytes, {free} are free on its disk");
+            let (need, free) = (bytes_text(raw), bytes_text(free));
+            let text = format!(
+                "the output may need up to {need} before compression, {free} are free on its disk; \
+                 --sparse stores no empty blocks"
+            );
             observer.warning(&Warning::Other(text));
         }
         Ok(())
@@ -309,7 +313,8 @@ fn image_spec(mosaic: &Mosaic, options: &WriteOptions) -> Result<ImageSpec> {
     let certain = if options.compression == Compression::None && !options.sparse { raw } else { 0 };
     let most = u64::from(u32::MAX);
     if options.big_tiff == BigTiff::No && certain > most {
-        let reason = format!("{raw} bytes do not fit a classic TIFF; pass --bigtiff auto");
+        let need = bytes_text(raw);
+        let reason = format!("{need} do not fit a classic TIFF (4 GiB); pass --bigtiff auto");
         return Err(InputError::Output(reason).into());
     }
     spec.big_tiff |= options.big_tiff == BigTiff::Auto && worst > most;
@@ -437,6 +442,7 @@ fn weight(encoded: &EncodedCanvas) -> u64 {
 
 fn announce(plan: &WritePlan<'_>, observer: &dyn Observer) {
     let budget = &plan.budget;
+    log::debug!("{budget:?}; cells in {} columns", plan.schedule.column_count());
     observer.started(&Job {
         sources: plan.mosaic.sources().len() as u64,
         blocks: plan.spec.blocks(),

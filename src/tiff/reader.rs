@@ -122,8 +122,8 @@ impl Dataset {
             pixel_is_point: keys.pixel_is_point,
         })?;
         let nodata = match reader.text(ifd, tag::GDAL_NODATA)? {
-            // What is no number (a lone space is common) is no nodata, as in GDAL.
-            Some(text) => Nodata::parse(&text).ok(),
+            // The first word counts; what is no number (a lone space is common) is no nodata, as in GDAL.
+            Some(text) => text.split_whitespace().next().and_then(|word| Nodata::parse(word).ok()),
             None => None,
         };
         Ok(Dataset {
@@ -244,14 +244,15 @@ fn color(reader: &HeaderReader<'_>, ifd: &Ifd, bands: u32) -> Result<Color> {
         None => Vec::new(),
     };
     let narrow = |v: u64| u16::try_from(v).unwrap_or(0);
-    let palette = match ifd.entry(320) {
-        Some(entry) if photometric == 3 => {
+    let palette: Option<Arc<Vec<u16>>> = match ifd.entry(320) {
+        // One band with a colour map is a palette, whatever its photometric says (as in GDAL).
+        Some(entry) if bands == 1 => {
             Some(Arc::new(reader.unsigned(entry)?.into_iter().map(narrow).collect()))
         }
         _ => None,
     };
     Ok(Color {
-        photometric: narrow(photometric),
+        photometric: if palette.is_some() { 3 } else { narrow(photometric) },
         extra_samples: extra_samples.into_iter().take(bands as usize).map(narrow).collect(),
         palette,
     })
