@@ -119,7 +119,9 @@ impl Mosaic {
         }
         let dtype = agree::data_type(&sources, options.dtype)?;
         let validity = validity_output(&sources, options, &facts);
-        let nodata = output_nodata(&sources, options, dtype)?;
+        // A mask or alpha says which pixels are valid instead of nodata, unless both are asked for.
+        let by_value = validity == ValidityOutput::Nodata || options.nodata.is_some();
+        let nodata = if by_value { output_nodata(&sources, options, dtype)? } else { None };
         let mut rasters: Vec<(GeoTransform, Size)> =
             sources.iter().map(|s| (s.dataset.transform, s.dataset.image.size)).collect();
         if crs.as_ref().is_some_and(|crs| crs.is_geographic()) {
