@@ -227,12 +227,6 @@ impl<'a> WritePlan<'a> {
     }
 
     fn format<T: Sample>(&self) -> BlockFormat<T> {
-        let nodata =
-            if self.mosaic.validity == ValidityOutput::Nodata || self.mosaic.nodata.is_some() {
-                self.mosaic.nodata.and_then(|v| v.as_sample())
-            } else {
-                None
-            };
         BlockFormat {
             chunk: self.options.chunk,
             pixel_interleaved: self.options.pixel_interleaved,
@@ -244,7 +238,7 @@ impl<'a> WritePlan<'a> {
             compression: self.options.compression,
             level: self.options.level,
             predictor: self.spec.predictor,
-            nodata,
+            nodata: self.mosaic.nodata.and_then(|v| v.as_sample()),
             nudge: self.options.nodata_clash == NodataClash::Nudge,
             sparse: self.options.sparse,
             statistics: self.options.statistics,

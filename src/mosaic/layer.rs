@@ -257,7 +257,15 @@ pub fn offset_in(
 /// the best there is.
 pub fn stack(groups: &[u32], above: &[Vec<u32>]) -> Vec<(u32, Vec<u32>)> {
     const MOST_STARTS: u32 = 8;
+    // Beyond this the search would take longer than it is worth: the input order stands.
+    const MOST_GROUPS: u32 = 2000;
     let group_count = groups.iter().max().map_or(0, |g| g + 1);
+    if group_count > MOST_GROUPS {
+        let ids: Vec<u32> = (0..groups.len() as u32).collect();
+        let same = |a: &u32, b: &u32| groups[*a as usize] == groups[*b as usize];
+        let runs = ids.chunk_by(same);
+        return runs.map(|run| (groups[run[0] as usize], run.to_vec())).collect();
+    }
     (0..group_count.min(MOST_STARTS))
         .map(|start| stack_from(start, group_count, groups, above))
         .min_by_key(Vec::len)
