@@ -25,9 +25,12 @@ pub fn fill_under<T: Sample>(dst: &mut [T], valid: &[u8], src: &[T], src_valid: 
 
 /// Keeps a NaN that a source has where nothing valid is yet: in an output without nodata a hole in the
 /// data must not read as 0.
-pub fn keep_nan<T: Sample>(dst: &mut [T], valid: &[u8], src: &[T]) {
-    for ((d, v), s) in dst.iter_mut().zip(valid).zip(src) {
-        *d = if (*v == 0) & s.is_nan() { *s } else { *d };
+///
+/// `hit` tells which pixels lie in the source, where that is not all of the row.
+pub fn keep_nan<T: Sample>(dst: &mut [T], valid: &[u8], src: &[T], hit: Option<&[u8]>) {
+    for (index, ((d, v), s)) in dst.iter_mut().zip(valid).zip(src).enumerate() {
+        let hit = hit.is_none_or(|hit| hit[index] != 0);
+        *d = if (*v == 0) & s.is_nan() & hit { *s } else { *d };
     }
 }
 
@@ -92,17 +95,21 @@ pub fn clashes<T: Sample>(samples: &mut [T], valid: &[u8], nodata: T, nudge: boo
     count
 }
 
-/// Writes `fill` where nothing is valid. With `keep_nan`, NaN stays.
-pub fn fill_invalid<T: Sample>(samples: &mut [T], valid: &[u8], fill: T, keep_nan: bool) {
+/// Writes `fill` where nothing is valid. With `keep_nan`, NaN stays; returns how many did.
+pub fn fill_invalid<T: Sample>(samples: &mut [T], valid: &[u8], fill: T, keep_nan: bool) -> u64 {
+    let mut kept = 0;
     if keep_nan {
         for (s, v) in samples.iter_mut().zip(valid) {
-            *s = if (*v == 0) & !s.is_nan() { fill } else { *s };
+            let keep = (*v == 0) & s.is_nan();
+            kept += u64::from(keep);
+            *s = if (*v == 0) & !keep { fill } else { *s };
         }
     } else {
         for (s, v) in samples.iter_mut().zip(valid) {
             *s = if *v == 0 { fill } else { *s };
         }
     }
+    kept
 }
 
 #[cfg(test)]

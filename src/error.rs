@@ -146,7 +146,7 @@ pub enum FormatError {
 
 /// A feature that is not read or written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{feature} is not supported; {hint}")]
+#[error("not supported: {feature}; {hint}")]
 pub struct Unsupported {
     /// The feature, by name.
     pub feature: String,

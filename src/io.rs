@@ -196,7 +196,7 @@ impl StagedFile {
     /// [`InputError::Output`] if `target` exists and `overwrite` is false, is a directory, or another
     /// run is writing it; [`crate::error::ErrorKind::Io`] if the directory cannot be written.
     pub fn create(target: &Path, overwrite: bool) -> Result<StagedFile> {
-        check_target(target, overwrite)?;
+        let target = &check_target(target, overwrite)?;
         let temporary = temporary_name(target)?;
         let file = loop {
             let file = OpenOptions::new()
@@ -212,7 +212,7 @@ impl StagedFile {
             }
         };
         file.set_len(0).at(&temporary)?;
-        let target = target.to_path_buf();
+        let target = target.clone();
         Ok(StagedFile { file, temporary, target, published: false, unsent: None })
     }
 }
@@ -225,29 +225,48 @@ impl StagedFile {
     }
 }
 
-/// Refuses an output that exists, unless it may be overwritten.
+/// Where an output really goes: links are followed, so that a link stays one. Refuses an output that
+/// exists, unless it may be overwritten, and what is no regular file.
 ///
 /// # Errors
 /// [`InputError::Output`].
-pub fn check_target(target: &Path, overwrite: bool) -> Result<()> {
-    match std::fs::metadata(target) {
-        Ok(meta) if meta.is_dir() => {
-            Err(Error::new(InputError::Output("is a directory".into())).with_path(target))
-        }
-        Ok(_) if !overwrite => {
-            Err(Error::new(InputError::Output("exists; pass --overwrite to replace it".into()))
-                .with_path(target))
-        }
-        _ => Ok(()),
+pub fn check_target(target: &Path, overwrite: bool) -> Result<PathBuf> {
+    let refuse = |reason: &str| Error::new(InputError::Output(reason.into())).with_path(target);
+    let Ok(own) = std::fs::symlink_metadata(target) else { return Ok(target.to_path_buf()) };
+    let real = if own.is_symlink() {
+        std::fs::canonicalize(target)
+            .map_err(|_| refuse("is a link to nothing; remove it, or name another file"))?
+    } else {
+        target.to_path_buf()
+    };
+    let meta = std::fs::metadata(&real).at(target)?;
+    if meta.is_dir() {
+        return Err(refuse("is a directory"));
     }
+    if !meta.is_file() {
+        return Err(refuse("is not a regular file; the output needs one, which it can replace"));
+    }
+    if !overwrite {
+        return Err(refuse("exists; pass --overwrite to replace it"));
+    }
+    Ok(real)
 }
 
 fn temporary_name(target: &Path) -> Result<PathBuf> {
     let Some(name) = target.file_name() else {
         return Err(Error::new(InputError::Output("is not a file name".into())).with_path(target));
     };
+    // Most file systems allow names of 255 bytes; a longer name is known by its digest (FNV-1a).
+    const MOST_BYTES: usize = 200;
+    let bytes = name.as_encoded_bytes();
     let mut temporary = OsString::from(".");
-    temporary.push(name);
+    if bytes.len() <= MOST_BYTES {
+        temporary.push(name);
+    } else {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        let digest = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
+        temporary.push(format!("{digest:016x}"));
+    }
     temporary.push(".smalti-part");
     Ok(target.with_file_name(temporary))
 }

@@ -34,6 +34,9 @@ pub struct Stats {
     pub blocks_distinct: u64,
     /// Pixels (per band) that no source gave a valid value.
     pub samples_invalid: u64,
+    /// Those of them that hold the fill value; the others kept the NaN of a source, in an output
+    /// without nodata.
+    pub samples_zeroed: u64,
     /// Valid samples that equal the output nodata.
     pub nodata_clashes: u64,
     /// Seconds spent reading compressed bytes.

@@ -152,7 +152,7 @@ fn check_output(path: &Path, overwrite: bool) -> Result<()> {
         let reason = format!("there is no directory {}; make it first", parent.display());
         return Err(Error::new(InputError::Output(reason)).with_path(path));
     }
-    io::check_target(path, overwrite)
+    io::check_target(path, overwrite).map(|_| ())
 }
 
 #[cfg(test)]

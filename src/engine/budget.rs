@@ -221,7 +221,7 @@ impl Demand {
         let rewrite = format!(
             "pass --memory {mebibytes}M, or rewrite the source in tiles, e.g. gdal_translate -co TILED=YES"
         );
-        let (what, hint) = if needs.decoded > budget_bytes / LARGEST_SHARE {
+        let (what, hint) = if needs.decoded > (budget_bytes / LARGEST_SHARE).max(1 << 20) {
             let bytes = bytes_text(needs.decoded);
             (format!("{}: a block of {bytes}", name(needs.largest)), rewrite)
         } else if needs.streams > 0 && needs.stream_rows * 2 >= needs.least_cache() {

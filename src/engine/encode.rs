@@ -46,7 +46,12 @@ pub(crate) struct BlockFormat<T> {
     pub(crate) compression: Compression,
     pub(crate) level: Option<u8>,
     pub(crate) predictor: Predictor,
+    /// What invalid samples hold, but those of alpha bands: they hold 0.
+    pub(crate) fill: T,
+    /// The nodata that the file declares; then it is `fill`.
     pub(crate) nodata: Option<T>,
+    /// The sources' alpha band.
+    pub(crate) alpha_band: Option<u32>,
     pub(crate) nudge: bool,
     pub(crate) sparse: bool,
     pub(crate) statistics: bool,
@@ -65,6 +70,8 @@ pub(crate) struct EncodedCanvas {
     pub(crate) stats: Vec<BandStats>,
     pub(crate) clashes: u64,
     pub(crate) invalid: u64,
+    /// Invalid samples that kept a NaN.
+    pub(crate) kept_nan: u64,
 }
 
 /// Codec state of one thread that encodes, and a little scratch memory.
@@ -77,16 +84,17 @@ pub(crate) struct BlockEncoder<T> {
     block: Vec<T>,
     bits: Vec<u8>,
     scratch: Vec<u8>,
-    blank: Option<Blank>,
+    /// Blocks that no source touches are encoded once: at most one for each value of fill.
+    blanks: Vec<Blank<T>>,
+    blank_mask: Vec<u8>,
     any: Vec<u8>,
 }
 
-/// Encoded blocks of nothing but fill, of alpha 0, and of an empty mask.
+/// The encoded block of which every pixel is the same.
 #[derive(Debug)]
-struct Blank {
-    fill: Vec<u8>,
-    alpha: Vec<u8>,
-    mask: Vec<u8>,
+struct Blank<T> {
+    pixel: Vec<T>,
+    bytes: Vec<u8>,
 }
 
 impl<T: Sample> BlockEncoder<T> {
@@ -104,7 +112,8 @@ impl<T: Sample> BlockEncoder<T> {
             block: Vec::new(),
             bits: Vec::new(),
             scratch: Vec::new(),
-            blank: None,
+            blanks: Vec::new(),
+            blank_mask: Vec::new(),
             any: Vec::new(),
         })
     }
@@ -118,6 +127,7 @@ impl<T: Sample> BlockEncoder<T> {
             stats: Vec::with_capacity(bands + 1),
             clashes: 0,
             invalid: 0,
+            kept_nan: 0,
         };
         if canvas.is_blank() {
             return self.encode_blank(canvas, out);
@@ -137,7 +147,9 @@ impl<T: Sample> BlockEncoder<T> {
             out.mask = Some(self.encode_mask(canvas.window)?);
         }
         let sparse: Vec<bool> = (0..bands).map(|index| self.is_sparse(canvas, index)).collect();
-        let all_sparse = sparse.iter().all(|s| *s);
+        // The alpha band that is added is as empty as all others together, and reads as 0.
+        let added = self.format.alpha.is_none() || self.reads_as_absent(T::ZERO);
+        let all_sparse = added && sparse.iter().all(|s| *s);
         expand(canvas, self.format.chunk);
         let plane = (self.format.chunk as usize).pow(2);
         if self.format.pixel_interleaved {
@@ -154,31 +166,41 @@ impl<T: Sample> BlockEncoder<T> {
             return Ok(out);
         }
         for (index, samples) in canvas.samples.chunks_exact_mut(plane).enumerate() {
-            // The alpha band, if one is added, is as sparse as all others together.
             let skip = sparse.get(index).copied().unwrap_or(all_sparse);
             out.blocks.push(if skip { Encoded::Sparse } else { self.encode_block(samples, 1)? });
         }
         Ok(out)
     }
 
+    /// What an invalid sample of a band holds.
+    fn fill_of(&self, band: u32) -> T {
+        if self.format.alpha_band == Some(band) { T::ZERO } else { self.format.fill }
+    }
+
+    /// Whether a block that is not stored reads as this: as nodata, else 0.
+    fn reads_as_absent(&self, value: T) -> bool {
+        self.format.sparse && value == self.format.nodata.unwrap_or(T::ZERO)
+    }
+
     fn is_sparse(&self, canvas: &Canvas<T>, index: usize) -> bool {
-        self.format.sparse
+        self.reads_as_absent(self.fill_of(canvas.bands.start + index as u32))
             && !canvas.keeps_nan
             && composite::count_valid(canvas.valid_of(index)) == 0
     }
 
     /// Fills invalid samples, counts clashes, takes statistics.
     fn finish_band(&self, canvas: &mut Canvas<T>, index: usize, out: &mut EncodedCanvas) {
-        let keeps_nan = canvas.keeps_nan;
+        let (keeps_nan, band) = (canvas.keeps_nan, canvas.bands.start + index as u32);
         let (samples, valid) = canvas.band_mut(index);
         let ones = composite::count_valid(valid);
         let all = ones == samples.len() as u64;
-        if let Some(nodata) = self.format.nodata {
+        let is_alpha = self.format.alpha_band == Some(band);
+        if let Some(nodata) = self.format.nodata.filter(|_| !is_alpha) {
             out.clashes += composite::clashes(samples, valid, nodata, self.format.nudge);
         }
         if !all {
-            let fill = self.format.nodata.unwrap_or(T::ZERO);
-            composite::fill_invalid(samples, valid, fill, keeps_nan);
+            let fill = self.fill_of(band);
+            out.kept_nan += composite::fill_invalid(samples, valid, fill, keeps_nan);
             out.invalid += samples.len() as u64 - ones;
         }
         out.stats.push(self.band_stats(samples, Some(valid)));
@@ -228,44 +250,57 @@ impl<T: Sample> BlockEncoder<T> {
             stats.add_zeros(pixels);
             out.stats.push(stats);
         }
-        let planes = if self.format.pixel_interleaved { 1 } else { bands + alpha };
-        if self.format.sparse {
-            out.blocks.extend((0..planes).map(|_| Encoded::Sparse));
-            out.mask = self.format.mask.then_some(Encoded::Sparse);
-            return Ok(out);
+        let fills: Vec<T> = canvas.bands.clone().map(|band| self.fill_of(band)).collect();
+        let fills: Vec<T> = fills.into_iter().chain((0..alpha).map(|_| T::ZERO)).collect();
+        let absent: Vec<bool> = fills.iter().map(|fill| self.reads_as_absent(*fill)).collect();
+        if self.format.pixel_interleaved {
+            out.blocks.push(if absent.iter().all(|absent| *absent) {
+                Encoded::Sparse
+            } else {
+                Encoded::Bytes(self.blank_block(canvas, &fills)?)
+            });
+        } else {
+            for (fill, absent) in fills.iter().zip(absent) {
+                out.blocks.push(if absent {
+                    Encoded::Sparse
+                } else {
+                    Encoded::Bytes(self.blank_block(canvas, &[*fill])?)
+                });
+            }
         }
-        if self.blank.is_none() {
-            self.blank = Some(self.make_blank(canvas, alpha)?);
-        }
-        if let Some(blank) = &self.blank {
-            let block = |index: usize| if index < bands { &blank.fill } else { &blank.alpha };
-            out.blocks.extend((0..planes).map(|index| Encoded::Bytes(block(index).clone())));
-            out.mask = self.format.mask.then(|| Encoded::Bytes(blank.mask.clone()));
+        if self.format.mask {
+            out.mask = Some(if self.format.sparse {
+                Encoded::Sparse
+            } else {
+                Encoded::Bytes(self.blank_mask(canvas.window)?)
+            });
         }
         Ok(out)
     }
 
-    fn make_blank(&mut self, canvas: &mut Canvas<T>, alpha: usize) -> Result<Blank> {
-        let plane = (self.format.chunk as usize).pow(2);
-        let fill = self.format.nodata.unwrap_or(T::ZERO);
-        let spp = if self.format.pixel_interleaved { canvas.bands.len() + alpha } else { 1 };
+    /// The encoded block of which every pixel is `pixel`.
+    fn blank_block(&mut self, canvas: &mut Canvas<T>, pixel: &[T]) -> Result<Vec<u8>> {
+        let found = self.blanks.iter().find(|blank| blank.pixel == pixel);
+        if let Some(blank) = found {
+            return Ok(blank.bytes.clone());
+        }
+        let count = (self.format.chunk as usize).pow(2) * pixel.len();
         // The canvas's memory serves; a blank one has nothing in it that is wanted.
         let mut samples = std::mem::take(&mut canvas.samples);
-        let mut encode = |spp: usize, zeros_from: usize, value: T| -> Result<Vec<u8>> {
-            samples.clear();
-            samples.resize(plane * spp, value);
-            samples.chunks_exact_mut(spp).for_each(|pixel| pixel[zeros_from..].fill(T::ZERO));
-            Ok(self.encode_block(&mut samples, spp)?.into_bytes())
-        };
-        let blank = Blank {
-            fill: encode(spp, spp - alpha.min(spp - 1), fill)?,
-            alpha: if alpha == 1 { encode(1, 0, T::ZERO)? } else { Vec::new() },
-            mask: Vec::new(),
-        };
+        samples.resize(count, T::ZERO);
+        samples.chunks_exact_mut(pixel.len()).for_each(|place| place.copy_from_slice(pixel));
+        let bytes = self.encode_block(&mut samples, pixel.len())?.into_bytes();
         canvas.samples = samples;
-        self.any.clear();
-        let window = Window { width: 1, height: 1, ..canvas.window };
-        Ok(Blank { mask: self.encode_mask(window)?.into_bytes(), ..blank })
+        self.blanks.push(Blank { pixel: pixel.to_vec(), bytes: bytes.clone() });
+        Ok(bytes)
+    }
+
+    fn blank_mask(&mut self, window: Window) -> Result<Vec<u8>> {
+        if self.blank_mask.is_empty() {
+            self.any.clear();
+            self.blank_mask = self.encode_mask(window)?.into_bytes();
+        }
+        Ok(self.blank_mask.clone())
     }
 
     fn encode_block(&mut self, samples: &mut [T], samples_per_pixel: usize) -> Result<Encoded> {
@@ -303,8 +338,8 @@ impl<T: Sample> BlockEncoder<T> {
     }
 }
 
-/// Makes whole blocks of the planes of a canvas at the mosaic's edge, in place. The last column and
-/// row are repeated, which compresses to little.
+/// Makes whole blocks of the planes of a canvas at the mosaic's edge, in place. The padding is 0, as
+/// libtiff's is: a repeated row of noise would be stored again and again.
 fn expand<T: Sample>(canvas: &mut Canvas<T>, chunk: u32) {
     let (width, height) = (canvas.window.width as usize, canvas.window.height as usize);
     let (chunk, pixels) = (chunk as usize, width * height);
@@ -315,15 +350,11 @@ fn expand<T: Sample>(canvas: &mut Canvas<T>, chunk: u32) {
     canvas.samples.resize(planes * chunk * chunk, T::ZERO);
     // From the back, so that nothing is overwritten before it has moved.
     for plane in (0..planes).rev() {
+        canvas.samples[(plane * chunk + height) * chunk..(plane + 1) * chunk * chunk].fill(T::ZERO);
         for row in (0..height).rev() {
             let (from, to) = (plane * pixels + row * width, (plane * chunk + row) * chunk);
             canvas.samples.copy_within(from..from + width, to);
-            let last = canvas.samples[to + width - 1];
-            canvas.samples[to + width..to + chunk].fill(last);
-        }
-        let last = (plane * chunk + height - 1) * chunk;
-        for row in height..chunk {
-            canvas.samples.copy_within(last..last + chunk, (plane * chunk + row) * chunk);
+            canvas.samples[to + width..to + chunk].fill(T::ZERO);
         }
     }
 }

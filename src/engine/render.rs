@@ -46,9 +46,14 @@ pub(crate) fn shares_validity(mosaic: &Mosaic) -> bool {
         dtype.is_float()
             || (0..source.bands()).any(|b| source.nodata.band(b).is_some_and(|v| v.fits(dtype)))
     };
+    let float = |source: &Source| source.dtype().is_float();
     mosaic.bands == 1
-        || mosaic.nodata_mode != NodataMode::Band
-        || !mosaic.sources().iter().any(by_band)
+        || match mosaic.nodata_mode {
+            NodataMode::Band => !mosaic.sources().iter().any(by_band),
+            // A NaN is invalid also where other bands make the pixel valid.
+            NodataMode::All => !mosaic.sources().iter().any(float),
+            NodataMode::Any => true,
+        }
 }
 
 /// Samples and validity of a window; some of the mosaic's bands.
@@ -181,6 +186,7 @@ struct RowScratch<T> {
     samples: Vec<T>,
     valid: Vec<u8>,
     other: Vec<u8>,
+    alpha: Vec<u8>,
     hit: Vec<u8>,
     affine: Vec<u32>,
 }
@@ -198,6 +204,7 @@ impl<T> Default for RenderScratch<T> {
                 samples: Vec::new(),
                 valid: Vec::new(),
                 other: Vec::new(),
+                alpha: Vec::new(),
                 hit: Vec::new(),
                 affine: Vec::new(),
             },
@@ -329,8 +336,14 @@ impl<'a> Renderer<'a> {
             return vec![0];
         }
         let alpha = source.dataset.alpha_band();
-        let judged = self.shared && self.judges(source);
-        (0..source.bands()).filter(|b| bands.contains(b) || judged || Some(*b) == alpha).collect()
+        let all = self.judges(source)
+            && (self.judges_pixels() || alpha.is_some_and(|alpha| bands.contains(&alpha)));
+        (0..source.bands()).filter(|b| bands.contains(b) || all || Some(*b) == alpha).collect()
+    }
+
+    /// Whether nodata is judged by pixel, and not by band.
+    fn judges_pixels(&self) -> bool {
+        self.mosaic.nodata_mode != NodataMode::Band || self.mosaic.bands == 1
     }
 
     /// Whether nodata or NaN is looked for in this source.
@@ -396,6 +409,7 @@ impl<'a> Renderer<'a> {
         let RenderScratch { cols, rows, mask, row: buffers, .. } = scratch;
         let planar = placed.source.dataset.image.planar;
         let bands = BandLookup { planes, planar };
+        let judges = self.judges(placed.source);
         for row in part.row..part.row_end() {
             let gather = match placed.mapping {
                 Mapping::Shift { col: dc, row: dr } => Gather::Run {
@@ -413,79 +427,72 @@ impl<'a> Renderer<'a> {
                 }
                 Mapping::Affine(_) => {
                     affine_row(placed, block, part, row, &mut buffers.affine, &mut buffers.hit);
-                    Gather::Index(&buffers.affine)
+                    Gather::Index { at: &buffers.affine, hit: &buffers.hit }
                 }
             };
-            let affine = matches!(placed.mapping, Mapping::Affine(_));
             let base = Base {
-                hit: affine.then_some(buffers.hit.as_slice()),
                 mask: placed.source.dataset.mask.as_ref().map(|_| mask.as_slice()),
                 part,
                 row,
             };
-            let (samples, valid, other) =
-                (&mut buffers.samples, &mut buffers.valid, &mut buffers.other);
-            let limited = base.validity(placed, &gather, cols, &bands, valid, block);
-            self.paint_row(
-                placed.source,
-                &bands,
-                &gather,
-                limited,
-                canvas,
-                part,
-                row,
-                (samples, valid, other),
-            );
+            let rows = RowBuffers {
+                samples: &mut buffers.samples,
+                valid: &mut buffers.valid,
+                other: &mut buffers.other,
+                alpha: &mut buffers.alpha,
+            };
+            let limited = base.validity(placed, &gather, cols, &bands, rows.valid, block);
+            let place = canvas.index(part.col, row);
+            let row = Row { source: placed.source, judges, bands: &bands, gather: &gather };
+            self.paint_row(&row, limited, canvas, place, rows);
         }
     }
 
-    /// Paints one row in all bands of the canvas. `limited`: `valid` already excludes some pixels.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the innermost step; a struct would hide the data flow"
-    )]
+    /// Paints one row in all bands of the canvas, from the sample at `at` of each plane.
+    /// `limited`: `buffers.valid` already excludes some pixels.
     fn paint_row<T: Sample>(
         &self,
-        source: &Source,
-        bands: &BandLookup<'_>,
-        gather: &Gather<'_>,
+        row: &Row<'_>,
         limited: bool,
         canvas: &mut Canvas<T>,
-        part: Window,
-        row: u32,
-        (samples, valid, other): (&mut Vec<T>, &mut Vec<u8>, &mut Vec<u8>),
+        at: usize,
+        buffers: RowBuffers<'_, T>,
     ) {
-        let (at, width, pixels) =
-            (canvas.index(part.col, row), part.width as usize, canvas.pixels());
-        let judges = self.judges(source);
-        let alpha = source.dataset.alpha_band();
-        let keep_nan = T::IS_FLOAT
-            && source.dtype().is_float()
-            && self.mosaic.nodata.is_none()
-            && self.mosaic.validity == ValidityOutput::Nodata;
-        canvas.keeps_nan |= keep_nan;
-        let shared = canvas.shared;
-        if shared && judges {
-            self.judge_pixels(source, bands, gather, valid, other);
+        let RowBuffers { samples, valid, other, alpha: alpha_valid } = buffers;
+        let Row { source, judges, bands, gather } = *row;
+        let (width, pixels, shared) = (valid.len(), canvas.pixels(), canvas.shared);
+        let by_pixel = judges && self.judges_pixels();
+        let any = self.mosaic.nodata_mode == NodataMode::Any;
+        if by_pixel {
+            judge_pixels(row, any, valid, other);
         }
-        let limited = limited || (shared && judges);
+        let limited = limited || by_pixel;
+        let alpha = source.dataset.alpha_band();
+        let keep_nan = self.keeps_nan::<T>(source);
+        canvas.keeps_nan |= keep_nan;
         for (index, band) in canvas.bands.clone().enumerate() {
             let (raster, local) = bands.get(band);
             let src = row_as(raster, local, gather, width, samples);
             let plane = if shared { at } else { index * pixels + at };
-            let src_valid = if !shared && judges && Some(band) != alpha {
-                other.clear();
-                other.extend_from_slice(valid);
-                mark_row(raster, local, gather, source.nodata.band(band), other);
-                Some(other.as_slice())
-            } else {
+            let src_valid = if shared || !judges {
                 limited.then_some(valid.as_slice())
+            } else if Some(band) == alpha {
+                // Opaque only where some band is valid.
+                alpha_valid.clone_from(valid);
+                judge_pixels(row, false, alpha_valid, other);
+                Some(alpha_valid.as_slice())
+            } else {
+                other.clone_from(valid);
+                // Judged by pixel, only a NaN is left to find.
+                let nodata = source.nodata.band(band).filter(|_| !by_pixel);
+                mark_row(raster, local, gather, nodata, other);
+                Some(other.as_slice())
             };
             let dst = &mut canvas.samples[index * pixels + at..][..width];
             let dst_valid = &mut canvas.valid[plane..plane + width];
             composite::fill_under(dst, dst_valid, src, src_valid);
             if keep_nan {
-                composite::keep_nan(dst, dst_valid, src);
+                composite::keep_nan(dst, dst_valid, src, gather.hit());
             }
             if !shared {
                 canvas.left -= composite::merge_valid(dst_valid, src_valid);
@@ -497,37 +504,58 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Judges pixels by all their bands but alpha (SPEC §5.2).
-    fn judge_pixels(
-        &self,
-        source: &Source,
-        bands: &BandLookup<'_>,
-        gather: &Gather<'_>,
-        valid: &mut [u8],
-        other: &mut Vec<u8>,
-    ) {
-        let alpha = source.dataset.alpha_band();
-        let any = self.mosaic.nodata_mode == NodataMode::Any;
-        other.clear();
-        other.resize(valid.len() * 2, 0);
-        let (some, own) = other.split_at_mut(valid.len());
-        for band in (0..source.bands()).filter(|band| Some(*band) != alpha) {
-            let (raster, local) = bands.get(band);
-            let nodata = source.nodata.band(band);
-            if any {
-                mark_row(raster, local, gather, nodata, valid);
-                continue;
-            }
-            own.fill(1);
-            mark_row(raster, local, gather, nodata, own);
-            for (some, own) in some.iter_mut().zip(own.iter()) {
-                *some |= own;
-            }
+    /// Whether NaN of a source stays where nothing is valid: in a float output that has no other way to
+    /// say so.
+    fn keeps_nan<T: Sample>(&self, source: &Source) -> bool {
+        T::IS_FLOAT
+            && source.dtype().is_float()
+            && self.mosaic.nodata.is_none()
+            && self.mosaic.validity == ValidityOutput::Nodata
+    }
+}
+
+/// A row of a source's block on its way to the canvas.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    source: &'a Source,
+    /// Whether nodata or NaN is looked for.
+    judges: bool,
+    bands: &'a BandLookup<'a>,
+    gather: &'a Gather<'a>,
+}
+
+/// Scratch memory for a row.
+struct RowBuffers<'a, T> {
+    samples: &'a mut Vec<T>,
+    /// Validity of the row before its samples are judged.
+    valid: &'a mut Vec<u8>,
+    other: &'a mut Vec<u8>,
+    alpha: &'a mut Vec<u8>,
+}
+
+/// Judges pixels by all their bands but alpha: invalid where all are nodata, or where `any` is (SPEC
+/// §5.2).
+fn judge_pixels(row: &Row<'_>, any: bool, valid: &mut [u8], other: &mut Vec<u8>) {
+    let alpha = row.source.dataset.alpha_band();
+    other.clear();
+    other.resize(valid.len() * 2, 0);
+    let (some, own) = other.split_at_mut(valid.len());
+    for band in (0..row.source.bands()).filter(|band| Some(*band) != alpha) {
+        let (raster, local) = row.bands.get(band);
+        let nodata = row.source.nodata.band(band);
+        if any {
+            mark_row(raster, local, row.gather, nodata, valid);
+            continue;
         }
-        if !any {
-            for (valid, some) in valid.iter_mut().zip(some.iter()) {
-                *valid &= some;
-            }
+        own.fill(1);
+        mark_row(raster, local, row.gather, nodata, own);
+        for (some, own) in some.iter_mut().zip(own.iter()) {
+            *some |= own;
+        }
+    }
+    if !any {
+        for (valid, some) in valid.iter_mut().zip(some.iter()) {
+            *valid &= some;
         }
     }
 }
@@ -551,7 +579,6 @@ impl BandLookup<'_> {
 
 /// What limits the validity of a whole row, whatever the bands hold.
 struct Base<'a> {
-    hit: Option<&'a [u8]>,
     mask: Option<&'a [u8]>,
     part: Window,
     row: u32,
@@ -571,7 +598,7 @@ impl Base<'_> {
         let width = self.part.width as usize;
         valid.clear();
         valid.resize(width, 1);
-        if let Some(hit) = self.hit {
+        if let Some(hit) = gather.hit() {
             valid.copy_from_slice(hit);
         }
         if let Some(mask) = self.mask {
@@ -582,7 +609,7 @@ impl Base<'_> {
             mark_zero_row(raster, local, gather, valid);
             return true;
         }
-        self.hit.is_some() || self.mask.is_some()
+        gather.hit().is_some() || self.mask.is_some()
     }
 
     fn apply_mask(
@@ -610,7 +637,7 @@ impl Base<'_> {
                     *v &= mask[row * stride + (*col - src.col) as usize];
                 }
             }
-            Gather::Index(_) => {
+            Gather::Index { .. } => {
                 for (index, v) in valid.iter_mut().enumerate().filter(|(_, v)| **v != 0) {
                     let col = self.part.col + index as u32;
                     if let Some((c, r)) = source_pixel(placed, col, self.row) {

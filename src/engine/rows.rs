@@ -12,8 +12,18 @@ pub(crate) enum Gather<'a> {
     Run { start: usize, row: usize },
     /// Columns `cols[i] - first` of a row of the block.
     Table { cols: &'a [u32], first: u32, row: usize },
-    /// Any samples, by their index in a band of the block.
-    Index(&'a [u32]),
+    /// Any samples, by their index in a band of the block; `hit` is 0 where there is none.
+    Index { at: &'a [u32], hit: &'a [u8] },
+}
+
+impl<'a> Gather<'a> {
+    /// Which pixels of the row lie in the block, where that is not all of them.
+    pub(crate) fn hit(&self) -> Option<&'a [u8]> {
+        match self {
+            Gather::Index { hit, .. } => Some(hit),
+            _ => None,
+        }
+    }
 }
 
 /// Calls `each` with the position in the row and the sample.
@@ -27,8 +37,8 @@ fn pick<S: Sample>(band: &[S], width: usize, gather: &Gather<'_>, mut each: impl
                 each(index, line[(*col - first) as usize]);
             }
         }
-        Gather::Index(indices) => {
-            for (index, at) in indices.iter().enumerate() {
+        Gather::Index { at, .. } => {
+            for (index, at) in at.iter().enumerate() {
                 each(index, band[*at as usize]);
             }
         }

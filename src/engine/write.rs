@@ -238,7 +238,9 @@ impl<'a> WritePlan<'a> {
             compression: self.options.compression,
             level: self.options.level,
             predictor: self.spec.predictor,
-            nodata: self.mosaic.nodata.and_then(|v| v.as_sample()),
+            fill: self.mosaic.nodata.and_then(|v| v.as_sample()).unwrap_or(T::ZERO),
+            nodata: self.spec.nodata.and_then(|v| v.as_sample()),
+            alpha_band: self.mosaic.facts.alpha_band,
             nudge: self.options.nodata_clash == NodataClash::Nudge,
             sparse: self.options.sparse,
             statistics: self.options.statistics,
@@ -301,7 +303,8 @@ fn image_spec(mosaic: &Mosaic, options: &WriteOptions) -> Result<ImageSpec> {
         transform: mosaic.grid.transform,
         crs: mosaic.grid.crs.as_deref().cloned(),
         pixel_is_point: facts.pixel_is_point,
-        nodata: mosaic.nodata,
+        // Readers would prefer it to the mask or alpha that says the same better (SPEC §5.3).
+        nodata: mosaic.nodata.filter(|_| mosaic.validity == ValidityOutput::Nodata),
     };
     let worst = worst_bytes(raw, &spec);
     let certain = if options.compression == Compression::None && !options.sparse { raw } else { 0 };
@@ -498,6 +501,7 @@ impl Sums {
         }
         self.stats.nodata_clashes += item.encoded.clashes;
         self.stats.samples_invalid += item.encoded.invalid;
+        self.stats.samples_zeroed += item.encoded.invalid - item.encoded.kept_nan;
         self.stats.render_seconds += item.render_seconds;
         self.stats.encode_seconds += item.encode_seconds;
         self.stats.write_seconds += began.elapsed().as_secs_f64();
@@ -532,7 +536,7 @@ impl Sums {
     }
 
     fn warn(&self, plan: &WritePlan<'_>, observer: &dyn Observer) -> Result<()> {
-        let (count, nodata) = (self.stats.nodata_clashes, plan.mosaic.nodata);
+        let (count, nodata) = (self.stats.nodata_clashes, plan.spec.nodata);
         if let (1.., Some(nodata)) = (count, nodata) {
             let nodata = nodata.to_string();
             match plan.options.nodata_clash {
@@ -542,8 +546,8 @@ impl Sums {
             }
         }
         let unmarked = nodata.is_none() && plan.mosaic.validity == ValidityOutput::Nodata;
-        if unmarked && plan.mosaic.facts.alpha_band.is_none() && self.stats.samples_invalid > 0 {
-            observer.warning(&Warning::Uncovered { count: self.stats.samples_invalid });
+        if unmarked && plan.mosaic.facts.alpha_band.is_none() && self.stats.samples_zeroed > 0 {
+            observer.warning(&Warning::Uncovered { count: self.stats.samples_zeroed });
         }
         Ok(())
     }

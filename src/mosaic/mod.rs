@@ -125,7 +125,8 @@ impl Mosaic {
         let mut rasters: Vec<(GeoTransform, Size)> =
             sources.iter().map(|s| (s.dataset.transform, s.dataset.image.size)).collect();
         if crs.as_ref().is_some_and(|crs| crs.is_geographic()) {
-            unwrap_antimeridian(&mut rasters)?;
+            let wanted = options.like.as_ref().map(Grid::bounds).or(options.target.bounds);
+            unwrap_antimeridian(&mut rasters, wanted)?;
         }
         let (references, places) = layer::register(&rasters);
         let (transform, size) = match &options.like {
@@ -219,19 +220,25 @@ impl Mosaic {
         for place in &self.places {
             in_group[place.group as usize] += 1;
         }
-        let copied = |group: &usize| matches!(self.groups[*group].1, Mapping::Shift { .. });
-        let on_grid: usize = (0..in_group.len()).filter(copied).map(|g| in_group[g]).sum();
-        let off_grid = self.sources.len() - on_grid;
-        let best = in_group.iter().copied().max().unwrap_or(0);
-        if off_grid * 2 <= self.sources.len() || best <= on_grid {
+        // Sources of the grid's resolution that only the phase keeps from being copied.
+        let fraction = |v: f64| (v - v.round()).abs();
+        let (mut on_grid, mut off_grid, mut best, mut largest_px) = (0, 0, 0, 0.0f64);
+        for ((_, mapping), count) in self.groups.iter().zip(in_group) {
+            match *mapping {
+                Mapping::Shift { .. } => on_grid += count,
+                Mapping::Axis { scale, phase } if scale == [1.0, 1.0] => {
+                    off_grid += count;
+                    best = best.max(count);
+                    largest_px = largest_px.max(fraction(phase[0])).max(fraction(phase[1]));
+                }
+                _ => {}
+            }
+        }
+        let sources = self.sources.len();
+        if off_grid * 2 <= sources || best <= on_grid {
             return Vec::new();
         }
-        let fraction = |v: f64| (v - v.round()).abs();
-        let largest_px = self.groups.iter().fold(0.0, |largest: f64, (_, mapping)| match mapping {
-            Mapping::Axis { phase, .. } => largest.max(fraction(phase[0])).max(fraction(phase[1])),
-            _ => largest,
-        });
-        vec![Warning::OffGrid { off_grid, sources: self.sources.len(), largest_px, best }]
+        vec![Warning::OffGrid { off_grid, sources, largest_px, best }]
     }
 }
 
@@ -257,29 +264,35 @@ fn output_nodata(
     options: &MosaicOptions,
     dtype: DataType,
 ) -> Result<Option<Nodata>> {
-    let own = sources.first().and_then(|s| s.nodata.band(0).filter(|v| v.fits(s.dtype())));
-    match options.nodata.or(own) {
-        Some(value) if !value.fits(dtype) => Err(InputError::Option {
-            option: "--nodata",
-            reason: format!("{value} cannot be held by {dtype}; pass one that can, or --dtype"),
+    let refuse = |what: String, value: Nodata| -> Error {
+        let reason =
+            format!("{what}{value} cannot be held by {dtype}; pass one that can, or --dtype");
+        InputError::Option { option: "--nodata", reason }.into()
+    };
+    match (options.nodata, own_nodata(sources)) {
+        (Some(value), _) if !value.fits(dtype) => Err(refuse(String::new(), value)),
+        (None, Some(value)) if !value.fits(dtype) => {
+            Err(refuse("that of the first input, ".into(), value))
         }
-        .into()),
-        other => Ok(other),
+        (given, own) => Ok(given.or(own)),
     }
 }
 
+fn own_nodata(sources: &[Source]) -> Option<Nodata> {
+    sources.first().and_then(|s| s.nodata.band(0).filter(|v| v.fits(s.dtype())))
+}
+
+/// Sources that carry a mask give an output that does, unless nodata says it there (SPEC §5.3).
 fn validity_output(
     sources: &[Source],
     options: &MosaicOptions,
     facts: &BandFacts,
 ) -> ValidityOutput {
-    let has_nodata = options.nodata.is_some()
-        || sources.iter().any(|s| (0..s.bands()).any(|band| s.nodata.band(band).is_some()));
+    let nodata = options.nodata.is_some() || own_nodata(sources).is_some();
     let masks = sources.iter().any(|s| s.dataset.mask.is_some());
-    let alphas = facts.alpha_band.is_some();
-    if options.alpha && !alphas {
+    if options.alpha && facts.alpha_band.is_none() {
         ValidityOutput::Alpha
-    } else if options.mask || (masks && !has_nodata && !options.alpha) {
+    } else if options.mask || (masks && !nodata && !options.alpha) {
         ValidityOutput::Mask
     } else {
         ValidityOutput::Nodata
@@ -318,30 +331,42 @@ fn check_like(
     if rasters.iter().any(|(transform, size)| transform.bounds(*size).overlaps(bounds)) {
         return Ok(());
     }
-    Err(InputError::Extent("the grid of --like touches no source".into()).into())
+    let union =
+        rasters.iter().map(|(transform, size)| transform.bounds(*size)).reduce(Bounds::union);
+    let text = |b: Bounds| format!("{}, {}, {}, {}", b.min_x, b.min_y, b.max_x, b.max_y);
+    let covered = union.map_or_else(String::new, text);
+    let reason =
+        format!("the grid of --like, {}, touches no source; they cover {covered}", text(bounds));
+    Err(InputError::Extent(reason).into())
 }
 
-/// Places each source that crosses 180° on the side of the globe where the union with the others is
-/// smallest (SPEC §4.6). Only x origins move, by 360°.
-fn unwrap_antimeridian(rasters: &mut [(GeoTransform, Size)]) -> Result<()> {
+/// Places sources on the right side of the antimeridian (SPEC §4.6); only x origins move, by 360°.
+/// With an extent that is `wanted` each source goes where it covers most of it; else those that cross
+/// 180° go where the union with the others is smallest.
+fn unwrap_antimeridian(rasters: &mut [(GeoTransform, Size)], wanted: Option<Bounds>) -> Result<()> {
     let bounds = |raster: &(GeoTransform, Size)| raster.0.bounds(raster.1);
-    let crosses = |b: Bounds| {
-        let inside = |x: f64| b.min_x < x - 1e-9 && b.max_x > x + 1e-9;
-        b.width() < 359.0 && (inside(180.0) || inside(-180.0))
-    };
+    let inside = |b: Bounds, x: f64| b.min_x < x - 1e-9 && b.max_x > x + 1e-9;
+    let crosses = |b: Bounds| inside(b, 180.0) || inside(b, -180.0);
     let fixed = rasters.iter().map(bounds).filter(|b| !crosses(*b)).reduce(Bounds::union);
-    let Some(fixed) = fixed else { return Ok(()) };
-    for raster in rasters.iter_mut().filter(|raster| crosses(bounds(raster))) {
+    let Some(fixed) = wanted.or(fixed) else { return Ok(()) };
+    for raster in rasters.iter_mut() {
         let own = bounds(raster);
-        let width = |shift: f64| {
+        if wanted.is_none() && !crosses(own) {
+            continue;
+        }
+        let cost = |shift: f64| {
             let moved = Bounds { min_x: own.min_x + shift, max_x: own.max_x + shift, ..own };
-            fixed.union(moved).width()
+            match wanted {
+                Some(wanted) => moved.min_x.max(wanted.min_x) - moved.max_x.min(wanted.max_x),
+                None => fixed.union(moved).width(),
+            }
         };
-        let shift = [0.0, -360.0, 360.0]
-            .into_iter()
-            .reduce(|best, shift| if width(shift) < width(best) { shift } else { best });
+        // What is better by float noise only is not better.
+        let better =
+            |best: f64, shift: f64| if cost(shift) < cost(best) - 1e-9 { shift } else { best };
+        let shift = [-360.0, 360.0].into_iter().fold(0.0, better);
         let mut coefficients = raster.0.coefficients();
-        coefficients[0] += shift.unwrap_or(0.0);
+        coefficients[0] += shift;
         raster.0 = GeoTransform::new(coefficients)?;
     }
     Ok(())

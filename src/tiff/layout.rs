@@ -489,7 +489,7 @@ fn bad_value(tag: u16, expected: &'static str, found: u64) -> Error {
 
 /// All bands must agree in bits and format; the rest is refused by name.
 fn sample_type(reader: &HeaderReader<'_>, ifd: &Ifd, mask: bool) -> Result<(DataType, u32)> {
-    const HINT: &str = "convert it, e.g. gdal_translate -ot";
+    const HINT: &str = "convert it, e.g. gdal_translate -ot UInt16 IN.tif OUT.tif";
     let list = |tag: u16, default: u64| -> Result<u64> {
         let Some(entry) = ifd.entry(tag) else { return Ok(default) };
         let values = reader.unsigned(entry)?;

@@ -309,7 +309,9 @@ fn describe_image(directory: &mut Directory, spec: &ImageSpec, metadata: &GdalMe
         Placement::Transformation(matrix) => directory.doubles(tag::MODEL_TRANSFORMATION, &matrix),
     }
     let keys = geokeys::tags_of(spec.crs.as_ref(), spec.pixel_is_point);
-    directory.shorts(tag::GEO_KEY_DIRECTORY, &keys.directory);
+    if !keys.directory.is_empty() {
+        directory.shorts(tag::GEO_KEY_DIRECTORY, &keys.directory);
+    }
     if !keys.doubles.is_empty() {
         directory.doubles(tag::GEO_DOUBLE_PARAMS, &keys.doubles);
     }
