@@ -48,6 +48,31 @@ pub fn merge_valid(valid: &mut [u8], src_valid: Option<&[u8]>) -> u64 {
     count_valid(valid) - before
 }
 
+/// A sample that is invalid, but whose pixel is valid by other bands: nothing below shows through.
+pub const TAKEN: u8 = 2;
+
+/// Marks as [`TAKEN`] what is valid as a pixel but not as a sample.
+pub fn mark_taken(sample_valid: &mut [u8], pixel_valid: &[u8]) {
+    for (s, p) in sample_valid.iter_mut().zip(pixel_valid) {
+        *s |= (*p & !*s) * TAKEN;
+    }
+}
+
+/// As [`merge_valid`] for marks that may be [`TAKEN`]; returns how many samples were free before.
+pub fn merge_taken(valid: &mut [u8], src: &[u8]) -> u64 {
+    let mut count = 0;
+    for (v, s) in valid.iter_mut().zip(src) {
+        count += u64::from((*v == 0) & (*s != 0));
+        *v = if *v == 0 { *s } else { *v };
+    }
+    count
+}
+
+/// Makes [`TAKEN`] samples plainly invalid, once all sources are painted.
+pub fn settle_taken(valid: &mut [u8]) {
+    valid.iter_mut().for_each(|v| *v &= 1);
+}
+
 /// Number of ones in a row of validity.
 pub fn count_valid(valid: &[u8]) -> u64 {
     // Sums of at most 255 bytes fit a byte, which keeps the inner loop in byte lanes.
@@ -152,6 +177,18 @@ mod tests {
         assert_eq!(row, [1, 255, 0, 7]);
         assert_eq!(clashes(&mut row, &[1, 1, 0, 1], 255, true), 1);
         assert_eq!(row, [1, 254, 0, 7]);
+    }
+
+    #[test]
+    fn a_taken_sample_hides_what_lies_below() {
+        let (pixel, mut sample) = ([1u8, 1, 0], [1u8, 0, 0]);
+        mark_taken(&mut sample, &pixel);
+        assert_eq!(sample, [1, TAKEN, 0]);
+        let mut valid = [0u8; 3];
+        assert_eq!(merge_taken(&mut valid, &sample), 2);
+        assert_eq!(merge_taken(&mut valid, &[1, 1, 1]), 1);
+        settle_taken(&mut valid);
+        assert_eq!(valid, [1, 0, 1]);
     }
 
     #[test]

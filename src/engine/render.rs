@@ -158,7 +158,7 @@ impl<T: Sample> Canvas<T> {
         (0..self.valid.len() / self.pixels()).all(|plane| {
             (part.row..part.row_end()).all(|row| {
                 let at = plane * self.pixels() + self.index(part.col, row);
-                self.valid[at..at + part.width as usize].iter().all(|v| *v == 1)
+                self.valid[at..at + part.width as usize].iter().all(|v| *v != 0)
             })
         })
     }
@@ -244,6 +244,9 @@ impl<'a> Renderer<'a> {
             self.paint_source(*id, canvas, scratch, ticket)?;
         }
         scratch.hits = hits;
+        if !canvas.shared && self.judges_pixels() && !canvas.is_blank() {
+            composite::settle_taken(&mut canvas.valid);
+        }
         Ok(())
     }
 
@@ -486,6 +489,9 @@ impl<'a> Renderer<'a> {
                 // Judged by pixel, only a NaN is left to find.
                 let nodata = source.nodata.band(band).filter(|_| !by_pixel);
                 mark_row(raster, local, gather, nodata, other);
+                if by_pixel {
+                    composite::mark_taken(other, valid);
+                }
                 Some(other.as_slice())
             };
             let dst = &mut canvas.samples[index * pixels + at..][..width];
@@ -494,8 +500,14 @@ impl<'a> Renderer<'a> {
             if keep_nan {
                 composite::keep_nan(dst, dst_valid, src, gather.hit());
             }
-            if !shared {
-                canvas.left -= composite::merge_valid(dst_valid, src_valid);
+            match src_valid {
+                _ if shared => {}
+                marks if self.judges_pixels() => {
+                    // Another source may have taken samples here, so all marks keep to these rules.
+                    let marks = marks.unwrap_or(valid);
+                    canvas.left -= composite::merge_taken(dst_valid, marks);
+                }
+                _ => canvas.left -= composite::merge_valid(dst_valid, src_valid),
             }
         }
         if shared {
