@@ -723,7 +723,7 @@ fn demand(threads: usize, chunk: u32, bands: u32, kind: usize, compression: Comp
         sample_bytes: [2, 4][kind % 2],
         bands,
         separable: kind < 2,
-        shared_validity: kind % 2 == 0,
+        shared_validity: kind.is_multiple_of(2),
         pixel_interleaved: kind >= 2,
         compression,
     }
