@@ -308,3 +308,72 @@ impl SourceNeeds {
         LEAST_CACHE_BYTES.max(2 * self.decoded).max(self.stream_rows * side_by_side)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_and_bytes_are_taken_at_their_word() {
+        assert_eq!(MemoryLimit::Bytes(5).bytes().unwrap(), 5);
+        for share in [0.0, -0.5, 1.01, f64::NAN, f64::INFINITY] {
+            assert!(MemoryLimit::Fraction(share).bytes().is_err(), "{share}");
+        }
+        let auto = MemoryLimit::Auto.bytes().unwrap();
+        assert!(auto > 0 && auto <= MOST_DEFAULT_BYTES, "{auto}");
+        assert!(MemoryLimit::Fraction(1.0).bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn lines_that_are_no_memory_group_are_passed_over() {
+        for line in ["", "0", "0:", "12:cpu,cpuacct:/a", "3:pids:/", "1:name=systemd:/init.scope"] {
+            assert_eq!(cgroup_available(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_falls_back_to_its_parents() {
+        // Whatever the root says (a limit or none), a group below it that is not there says the same;
+        // what is used moves between the two readings, so only the kind of answer is compared.
+        for prefix in ["0::", "9:memory:", "9:cpu,memory:"] {
+            let root = cgroup_available(&format!("{prefix}/"));
+            let below = cgroup_available(&format!("{prefix}/no/such:group/in here"));
+            assert_eq!(root.is_some(), below.is_some(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn what_is_available_is_no_more_than_the_machine_has() {
+        let Some(available) = available_bytes() else { return };
+        let text = read("/proc/meminfo").unwrap_or_default();
+        let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib: u64 = total.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(available <= kib * 1024);
+    }
+
+    #[test]
+    fn more_bands_at_once_never_cost_less() {
+        let needs = SourceNeeds { decoded: 1 << 20, stored: 1 << 18, ..SourceNeeds::default() };
+        let mut cases = 0;
+        for chunk in [16u32, 256, 1024, 2048, 32768] {
+            for pixel_interleaved in [false, true] {
+                let demand = Demand {
+                    threads: 1,
+                    chunk,
+                    block_pixels: u64::from(chunk).pow(2),
+                    sample_bytes: 8,
+                    bands: 12,
+                    separable: true,
+                    shared_validity: false,
+                    pixel_interleaved,
+                    compression: Compression::Lzw,
+                };
+                let costs: Vec<(u64, u64)> = (1..=12).map(|g| demand.costs(&needs, g)).collect();
+                assert!(costs.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{costs:?}");
+                assert!(costs[11].0 >= 12 * 9 * demand.block_pixels, "{costs:?}");
+                cases += 1;
+            }
+        }
+        assert_eq!(cases, 10);
+    }
+}

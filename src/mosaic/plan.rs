@@ -183,6 +183,11 @@ fn column_ends(mosaic: &Mosaic, chunk: u32, across: u32) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mosaic::MosaicOptions;
+    use crate::source::Source;
+    use crate::source::open::open_source;
+    use crate::tiff::reader::blocks_of;
+    use std::path::Path;
 
     #[test]
     fn every_cell_comes_once() {
@@ -208,5 +213,186 @@ mod tests {
         assert_eq!(schedule.cells_of(Window::new(0, 0, 100, 100).unwrap()), 1);
         assert_eq!(schedule.cells_of(Window::new(99, 99, 2, 2).unwrap()), 4);
         assert_eq!(schedule.cells_of(Window::new(0, 0, 1000, 101).unwrap()), 20);
+    }
+
+    #[test]
+    fn ragged_edges_and_any_columns_make_a_partition() {
+        let mut cases = 0;
+        for (width, height) in [(1, 1), (99, 1), (100, 100), (101, 250), (333, 777), (1000, 3)] {
+            for chunk in [16, 32, 100, 2048] {
+                let size = Size { width, height };
+                let across = width.div_ceil(chunk);
+                for step in [1, 2, 7, 1000] {
+                    let mut columns: Vec<u32> = (0..across).step_by(step).collect();
+                    columns.push(across);
+                    let schedule = Schedule { size, chunk, columns };
+                    assert_partition(&schedule);
+                    cases += 1;
+                }
+            }
+        }
+        assert_eq!(cases, 96);
+    }
+
+    fn assert_partition(schedule: &Schedule) {
+        let Size { width, height } = schedule.size;
+        let mut seen = vec![0u8; (width * height) as usize];
+        for index in 0..schedule.cells() {
+            let Window { col, row, width: w, height: h } = schedule.cell(index).window;
+            for r in row..row + h {
+                seen[(r * width + col) as usize..][..w as usize].iter_mut().for_each(|v| *v += 1);
+            }
+            assert_eq!(schedule.cells_of(schedule.cell(index).window), 1);
+        }
+        assert!(seen.iter().all(|count| *count == 1), "{schedule:?}");
+    }
+
+    #[test]
+    fn columns_go_from_top_to_bottom_and_rows_from_left_to_right() {
+        let size = Size { width: 500, height: 300 };
+        let schedule = Schedule { size, chunk: 100, columns: vec![0, 2, 5] };
+        let order: Vec<(u32, u32)> =
+            (0..15).map(|index| schedule.cell(index)).map(|cell| (cell.bx, cell.by)).collect();
+        let expected = [
+            [(0, 0), (1, 0), (0, 1)],
+            [(1, 1), (0, 2), (1, 2)],
+            [(2, 0), (3, 0), (4, 0)],
+            [(2, 1), (3, 1), (4, 1)],
+            [(2, 2), (3, 2), (4, 2)],
+        ];
+        assert_eq!(order, expected.concat());
+    }
+
+    #[test]
+    fn cells_of_windows_equal_a_count() {
+        let size = Size { width: 130, height: 90 };
+        let schedule = Schedule::rows(size, 16);
+        let mut cases = 0;
+        for col in (0..130).step_by(7) {
+            for row in (0..90).step_by(5) {
+                for (width, height) in [(1, 1), (16, 16), (17, 40), (130, 90)] {
+                    let window = Window::new(col, row, width, height).unwrap();
+                    let Some(window) = window.intersection(size.window().unwrap()) else {
+                        continue;
+                    };
+                    let met = (0..schedule.cells())
+                        .filter(|i| schedule.cell(*i).window.intersection(window).is_some());
+                    assert_eq!(schedule.cells_of(window), met.count() as u64, "{window:?}");
+                    cases += 1;
+                }
+            }
+        }
+        assert_eq!(cases, 19 * 18 * 4);
+    }
+
+    #[test]
+    fn block_borders_are_found_within_half_a_pixel() {
+        for (position, block, expected) in [
+            (0.0, 256.0, true),
+            (512.0, 256.0, true),
+            (512.4, 256.0, true),
+            (511.4, 256.0, false),
+            (100.0, 256.0, false),
+            (768.0, 512.0, false),
+        ] {
+            assert_eq!(block_border(position, block), expected, "{position} of {block}");
+        }
+    }
+
+    /// A source of u16 whose blocks are all absent: a file of headers. `tile` 0 makes strips of 16.
+    fn source(path: &Path, size: [u32; 2], tile: u32, place: [f64; 2]) -> Source {
+        let [width, height] = size;
+        let blocks = if tile == 0 {
+            height.div_ceil(16)
+        } else {
+            width.div_ceil(tile) * height.div_ceil(tile)
+        };
+        let (scale, tie, table) = (1000, 1024, 1072);
+        // Four bytes of zeros stand in the entry itself.
+        let table = if blocks == 1 { 0 } else { table };
+        let mut tags =
+            vec![(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 16), (259, 3, 1, 5)];
+        match tile {
+            0 => tags.extend([(273, 4, blocks, table), (278, 4, 1, 16), (279, 4, blocks, table)]),
+            side => tags.extend([
+                (322, 4, 1, side),
+                (323, 4, 1, side),
+                (324, 4, blocks, table),
+                (325, 4, blocks, table),
+            ]),
+        }
+        tags.extend([(33550, 12, 3, scale), (33922, 12, 6, tie)]);
+        let mut bytes = b"II\x2a\0\x08\0\0\0".to_vec();
+        bytes.extend((tags.len() as u16).to_le_bytes());
+        for (tag, kind, count, value) in tags {
+            bytes.extend([u16::to_le_bytes(tag), u16::to_le_bytes(kind)].concat());
+            bytes.extend([u32::to_le_bytes(count), u32::to_le_bytes(value)].concat());
+        }
+        bytes.resize(scale as usize, 0);
+        let numbers = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, place[0], -place[1], 0.0];
+        bytes.extend(numbers.into_iter().flat_map(f64::to_le_bytes));
+        bytes.resize(bytes.len() + blocks as usize * 4, 0);
+        std::fs::write(path, &bytes).unwrap();
+        open_source(path).unwrap()
+    }
+
+    /// Decoded bytes of all source blocks, and of what is decoded if a block is decoded once for each
+    /// column of cells that it meets.
+    fn decoded_bytes(mosaic: &Mosaic, schedule: &Schedule) -> (f64, f64) {
+        let (mut once, mut all) = (0.0, 0.0);
+        for (id, source) in mosaic.sources().iter().enumerate() {
+            let layout = &source.dataset.image;
+            let window =
+                mosaic.source_window(id as u32, mosaic.grid.size.window().unwrap()).unwrap();
+            let (cols, rows) = blocks_of(layout, layout.size.window().unwrap());
+            for bx in cols {
+                let block = layout.block_window(bx, 0);
+                let column = |col: u32| {
+                    let x = col / schedule.chunk;
+                    schedule.columns.partition_point(|start| *start <= x)
+                };
+                let (first, last) = (window.col + block.col, window.col + block.col_end() - 1);
+                let bytes = f64::from(block.width) * rows.len() as f64;
+                once += bytes;
+                all += bytes * (column(last) - column(first) + 1) as f64;
+            }
+        }
+        (once, all)
+    }
+
+    #[test]
+    fn few_bytes_are_decoded_twice_because_a_column_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut seed = 1u64;
+        let mut below = |bound: u32| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as u32 % bound
+        };
+        let (mut worst, mut split) = (1.0f64, 0);
+        for case in 0..60 {
+            let kind = [0, 128, 512, 2048][case % 4];
+            let across = 1 + below(6);
+            let side = [4_000 + below(30_000), 3_000 + below(20_000)];
+            let step = [f64::from(side[0] - below(2000)), f64::from(side[1] - below(2000))];
+            let sources = (0..across * (1 + below(3))).map(|index| {
+                let place =
+                    [f64::from(index % across) * step[0], f64::from(index / across) * step[1]];
+                let mixed = case >= 40 && index % 2 == 1;
+                let tile = if mixed { 256 } else { kind };
+                source(&folder.path().join(format!("{case}_{index}.tif")), side, tile, place)
+            });
+            let mosaic = Mosaic::new(sources.collect(), &MosaicOptions::default()).unwrap();
+            let schedule = Schedule::new(&mosaic, [512, 1024][case % 2]);
+            assert!(schedule.columns.is_sorted_by(|a, b| a < b), "{:?}", schedule.columns);
+            assert_eq!(schedule.columns.first(), Some(&0));
+            assert_eq!(schedule.columns.last(), Some(&schedule.across()));
+            let (once, all) = decoded_bytes(&mosaic, &schedule);
+            assert!(all <= 1.1 * once, "case {case}: {}, {:?}", all / once, schedule.columns);
+            worst = worst.max(all / once);
+            split += usize::from(schedule.column_count() > 1);
+        }
+        assert!(split > 10 && worst > 1.0, "{split} mosaics in columns, {worst} decodes per byte");
     }
 }
