@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::codec::Compression;
 use crate::error::{Error, InputError, Result, bytes_text};
+use crate::geometry::Window;
 use crate::mosaic::Mosaic;
 use crate::source::streams::{MOST_STREAMS, STREAM_BYTES};
 
@@ -194,7 +195,7 @@ impl Demand {
         group: u32,
     ) -> Option<Budget> {
         let (thread_bytes, reserve_bytes) = self.costs(needs, group);
-        let fixed = FIXED_BYTES + needs.stream_bytes() + thread_bytes * threads as u64;
+        let fixed = FIXED_BYTES + needs.stream_bytes(threads) + thread_bytes * threads as u64;
         // Half a result more lets a thread that is done begin its next while another is behind.
         let least = reserve_bytes * threads as u64;
         let good = (total_bytes / WINDOW_SHARE).max(least + reserve_bytes / 2);
@@ -214,7 +215,8 @@ impl Demand {
 
     fn refuse(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32, budget_bytes: u64) -> Error {
         let (thread, reserve) = self.costs(needs, group);
-        let together = FIXED_BYTES + needs.stream_bytes() + thread + reserve + needs.least_cache();
+        let together =
+            FIXED_BYTES + needs.stream_bytes(self.threads) + thread + reserve + needs.least_cache();
         let need_bytes = together.max(needs.decoded * LARGEST_SHARE);
         let name = |id: usize| mosaic.sources()[id].path().display();
         let mebibytes = need_bytes.div_ceil(1 << 20);
@@ -257,6 +259,10 @@ struct SourceNeeds {
     /// Bytes of the rows of such a source that a row of cells needs, at most.
     stream_rows: u64,
     largest_stream: usize,
+    /// Bytes of the largest part of such a strip.
+    stream_part: u64,
+    /// Most such sources that lie over one place.
+    stream_depth: usize,
 }
 
 impl SourceNeeds {
@@ -286,6 +292,22 @@ impl SourceNeeds {
         let window = mosaic.grid.size.window().and_then(|all| mosaic.source_window(id as u32, all));
         let Some(window) = window else { return };
         self.streams += 1;
+        self.stream_part = self.stream_part.max(image.max_decoded_bytes());
+        let corners =
+            [(window.col, window.row), (window.col_end() - 1, window.row)].into_iter().chain([
+                (window.col, window.row_end() - 1),
+                (window.col_end() - 1, window.row_end() - 1),
+            ]);
+        let mut hits = Vec::new();
+        for (col, row) in corners {
+            // A cell about the corner: sources that only meet in one cell are read in turn there too.
+            let half = chunk / 2;
+            let (c, r) = (col.saturating_sub(half), row.saturating_sub(half));
+            let Some(about) = Window::new(c, r, chunk, chunk) else { continue };
+            mosaic.hits(about, &mut hits);
+            let streamed = |id: &&u32| mosaic.sources()[**id as usize].dataset.image.is_streamed();
+            self.stream_depth = self.stream_depth.max(hits.iter().filter(streamed).count());
+        }
         let scale = f64::from(image.size.height) / f64::from(window.height);
         let rows = (f64::from(chunk) * scale).min(f64::from(image.size.height));
         let row_bytes =
@@ -297,15 +319,16 @@ impl SourceNeeds {
         }
     }
 
-    /// Memory of the streams that are open at once.
-    fn stream_bytes(&self) -> u64 {
-        self.streams.min(MOST_STREAMS) as u64 * STREAM_BYTES
+    /// Memory of the streams that are open at once, with the parts that threads left for each other.
+    fn stream_bytes(&self, threads: usize) -> u64 {
+        let each = STREAM_BYTES + self.stream_part * threads as u64;
+        self.streams.min(MOST_STREAMS) as u64 * each
     }
 
     /// Below this a run would decode the same bytes again and again: a stream starts anew at the top.
     fn least_cache(&self) -> u64 {
-        let side_by_side = self.streams.min(2) as u64;
-        LEAST_CACHE_BYTES.max(2 * self.decoded).max(self.stream_rows * side_by_side)
+        let at_once = self.stream_depth.max(self.streams.min(2)) as u64;
+        LEAST_CACHE_BYTES.max(2 * self.decoded).max(self.stream_rows * at_once)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::composite;
 use crate::engine::rows::{Gather, mark_row, mark_zero_row, row_as};
 use crate::error::Result;
 use crate::geometry::Window;
-use crate::mosaic::layer::{FLOOR_PX, Mapping, Placement};
+use crate::mosaic::layer::{Mapping, Placement, pixel_index};
 use crate::mosaic::plan::Schedule;
 use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
 use crate::ordered::Ticket;
@@ -690,7 +690,7 @@ fn source_pixels<T>(
                 let mut start = first;
                 for index in first..first + count {
                     let u = (f64::from(index) + 0.5) * scale[axis] + phase[axis];
-                    let position = (u + FLOOR_PX).floor() as i64 - offset;
+                    let position = pixel_index(u) - offset;
                     if (0..i64::from(side)).contains(&position) {
                         if out.is_empty() {
                             start = index;
@@ -760,8 +760,8 @@ fn patch<T>(placed: &Placed<'_>, block: Window, scratch: &RenderScratch<T>) -> O
 fn source_pixel(placed: &Placed<'_>, col: u32, row: u32) -> Option<(u32, u32)> {
     let [u, v] = placed.mapping.center(col, row);
     let size = placed.source.dataset.image.size;
-    let c = (u + FLOOR_PX).floor() as i64 - placed.place.col;
-    let r = (v + FLOOR_PX).floor() as i64 - placed.place.row;
+    let c = pixel_index(u) - placed.place.col;
+    let r = pixel_index(v) - placed.place.row;
     let inside =
         (0..i64::from(size.width)).contains(&c) && (0..i64::from(size.height)).contains(&r);
     inside.then_some((c as u32, r as u32))

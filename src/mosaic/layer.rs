@@ -31,12 +31,17 @@ pub enum Mapping {
     Affine([f64; 6]),
 }
 
-/// Rounds to a multiple of 2^-20, or of a finer power of two for `side` steps to stay within it.
-fn rounded(value: f64, side: u32) -> f64 {
-    let unit = (f64::from(1u32 << 20)) * f64::from(side.max(1).next_power_of_two().max(1));
-    let scaled = value * unit;
-    // Beyond 2^53 the value has no such digits to round.
-    if scaled.abs() < 9.0e15 { scaled.round() / unit } else { value }
+/// Index of the reference pixel that holds a position.
+///
+/// The position is rounded to 2^-20 px first (SPEC §4.5a rounds scale and phase; rounding what they
+/// give also keeps a centre that lies on a border of two pixels on one side, whatever corner the grid
+/// begins at).
+pub fn pixel_index(position: f64) -> i64 {
+    const STEPS: f64 = (1u32 << 20) as f64;
+    let scaled = position * STEPS;
+    // Beyond 2^53 there are no such digits to round.
+    let rounded = if scaled.abs() < 9.0e15 { scaled.round() / STEPS } else { position };
+    (rounded + FLOOR_PX).floor() as i64
 }
 
 impl Mapping {
@@ -53,15 +58,7 @@ impl Mapping {
         }
         let [u_col, v_col] = reference.invert_step(dx, ry);
         let [u_row, v_row] = reference.invert_step(rx, dy);
-        let side = size.width.max(size.height);
-        Mapping::Affine([
-            rounded(u0, 1),
-            rounded(u_col, side),
-            rounded(u_row, side),
-            rounded(v0, 1),
-            rounded(v_col, side),
-            rounded(v_row, side),
-        ])
+        Mapping::Affine([u0, u_col, u_row, v0, v_col, v_row])
     }
 
     fn axis(scale: [f64; 2], phase: [f64; 2], size: Size) -> Mapping {
@@ -74,10 +71,7 @@ impl Mapping {
         if aligned(scale[0], phase[0], size.width) && aligned(scale[1], phase[1], size.height) {
             return Mapping::Shift { col: phase[0].round() as i64, row: phase[1].round() as i64 };
         }
-        Mapping::Axis {
-            scale: [rounded(scale[0], size.width), rounded(scale[1], size.height)],
-            phase: [rounded(phase[0], 1), rounded(phase[1], 1)],
-        }
+        Mapping::Axis { scale, phase }
     }
 
     /// Reference position of the centre of grid pixel `(col, row)`.

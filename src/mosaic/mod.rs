@@ -13,7 +13,7 @@ use crate::geometry::{Bounds, GeoTransform, Size, Window};
 use crate::grid::Grid;
 use crate::mosaic::agree::BandFacts;
 use crate::mosaic::index::FootprintIndex;
-use crate::mosaic::layer::{Layer, Mapping, Placement};
+use crate::mosaic::layer::{ALIGNED_PX, Layer, Mapping, Placement};
 use crate::mosaic::target::TargetOptions;
 use crate::observer::Warning;
 use crate::sample::{DataType, Nodata};
@@ -226,7 +226,7 @@ impl Mosaic {
         for ((_, mapping), count) in self.groups.iter().zip(in_group) {
             match *mapping {
                 Mapping::Shift { .. } => on_grid += count,
-                Mapping::Axis { scale, phase } if scale == [1.0, 1.0] => {
+                Mapping::Axis { scale, phase } if same_resolution(scale, self.grid.size) => {
                     off_grid += count;
                     best = best.max(count);
                     largest_px = largest_px.max(fraction(phase[0])).max(fraction(phase[1]));
@@ -240,6 +240,12 @@ impl Mosaic {
         }
         vec![Warning::OffGrid { off_grid, sources, largest_px, best }]
     }
+}
+
+/// Whether a scale drifts by less than a copied source may over the whole grid.
+fn same_resolution(scale: [f64; 2], size: Size) -> bool {
+    let drift = |scale: f64, side: u32| (scale - 1.0).abs() * f64::from(side);
+    drift(scale[0], size.width) <= ALIGNED_PX && drift(scale[1], size.height) <= ALIGNED_PX
 }
 
 fn source_nodata(values: &[Nodata], bands: u32) -> Result<SourceNodata> {

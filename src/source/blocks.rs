@@ -81,7 +81,7 @@ impl<'a> Blocks<'a> {
             files: FilePool::new(threads),
             cache: BlockCache::new(cache_bytes, threads),
             streams: Streams::default(),
-            passed_parts: 2 * threads,
+            passed_parts: threads,
             read_ns: AtomicU64::new(0),
             decode_ns: AtomicU64::new(0),
             decoded: AtomicU64::new(0),
@@ -144,9 +144,10 @@ impl<'a> Blocks<'a> {
             let request_part =
                 PartRequest { layout, file: &handle.file, extent, id: request.id, part };
             let key = (request.source, strip);
-            let raster = self.streams.decode(key, &request_part, self.passed_parts, decode)?;
+            let (raster, parts) =
+                self.streams.decode(key, &request_part, self.passed_parts, decode)?;
             self.decode_ns.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
-            self.count(request, layout, index);
+            self.count(request, layout, index, parts);
             return Ok(Cached::Raster(raster));
         }
         let mapped = self.maps(&handle, layout);
@@ -166,7 +167,7 @@ impl<'a> Blocks<'a> {
         let both = began.elapsed();
         self.read_ns.fetch_add(read.as_nanos() as u64, Ordering::Relaxed);
         self.decode_ns.fetch_add((both - read).as_nanos() as u64, Ordering::Relaxed);
-        self.count(request, layout, index);
+        self.count(request, layout, index, 1);
         Ok(Cached::Raster(raster))
     }
 
@@ -201,8 +202,8 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    fn count(&self, request: Request, layout: &Layout, index: u64) {
-        self.decoded.fetch_add(1, Ordering::Relaxed);
+    fn count(&self, request: Request, layout: &Layout, index: u64, blocks: u64) {
+        self.decoded.fetch_add(blocks, Ordering::Relaxed);
         let mut distinct = self.distinct.lock().unwrap_or_else(PoisonError::into_inner);
         let bits = distinct.entry((request.source, request.part == Part::Mask)).or_default();
         if bits.is_empty() {

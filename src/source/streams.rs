@@ -54,7 +54,7 @@ pub(crate) struct PartRequest<'a> {
 }
 
 impl Streams {
-    /// Decodes a part of strip `key`. `passed_parts` is how many parts may be kept that others will
+    /// Decodes a part of strip `key`; returns it and how many parts were decoded for it. `passed_parts` is how many parts may be kept that others will
     /// fetch out of order.
     pub(crate) fn decode(
         &self,
@@ -62,13 +62,13 @@ impl Streams {
         request: &PartRequest<'_>,
         passed_parts: usize,
         scratch: &mut Scratch,
-    ) -> Result<AnyRaster> {
+    ) -> Result<(AnyRaster, u64)> {
         let strip = self.strip(key);
         let mut strip = strip.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = strip.passed.iter().position(|(part, _)| *part == request.part)
             && let Some((_, raster)) = strip.passed.remove(at)
         {
-            return Ok(raster);
+            return Ok((raster, 0));
         }
         let result = strip.advance(request, passed_parts, scratch);
         if result.is_err() {
@@ -99,7 +99,7 @@ impl Strip {
         request: &PartRequest<'_>,
         passed_parts: usize,
         scratch: &mut Scratch,
-    ) -> Result<AnyRaster> {
+    ) -> Result<(AnyRaster, u64)> {
         let layout = request.layout;
         if self.raw.is_none() || self.next > request.part {
             let Extent { offset, len } = request.extent;
@@ -112,13 +112,15 @@ impl Strip {
         let Some(raw) = &mut self.raw else {
             return Err(FormatError::Changed("it could not be opened again").into());
         };
+        let mut decoded = 0;
         loop {
+            decoded += 1;
             let by = request.id.by - request.part + self.next;
             let id = BlockId { by, ..request.id };
             let raster = layout.decode(id, Stored::Stream(raw.as_mut()), None, None, scratch)?;
             self.next += 1;
             if self.next > request.part {
-                return Ok(raster);
+                return Ok((raster, decoded));
             }
             if self.passed.len() >= passed_parts {
                 self.passed.pop_front();
