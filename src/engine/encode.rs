@@ -84,6 +84,7 @@ pub(crate) struct BlockEncoder<T> {
     block: Vec<T>,
     bits: Vec<u8>,
     scratch: Vec<u8>,
+    last_len: usize,
     /// Blocks that no source touches are encoded once: at most one for each value of fill.
     blanks: Vec<Blank<T>>,
     blank_mask: Vec<u8>,
@@ -112,6 +113,7 @@ impl<T: Sample> BlockEncoder<T> {
             block: Vec::new(),
             bits: Vec::new(),
             scratch: Vec::new(),
+            last_len: 0,
             blanks: Vec::new(),
             blank_mask: Vec::new(),
             any: Vec::new(),
@@ -311,8 +313,10 @@ impl<T: Sample> BlockEncoder<T> {
         };
         let raw: &mut [u8] = bytemuck::cast_slice_mut(samples);
         predictor::encode(self.format.predictor, rows, raw, &mut self.scratch);
-        let mut bytes = Vec::new();
+        // Blocks are much alike: room for the last one's bytes seldom has to grow.
+        let mut bytes = Vec::with_capacity(self.last_len + self.last_len / 16);
         self.encoder.encode(raw, &mut bytes)?;
+        self.last_len = bytes.len();
         // What waits for its turn holds no more than its bytes.
         bytes.shrink_to_fit();
         Ok(Encoded::Bytes(bytes))

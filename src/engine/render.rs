@@ -70,6 +70,8 @@ pub(crate) struct Canvas<T> {
     left: u64,
     /// NaN may stand where nothing is valid.
     pub(crate) keeps_nan: bool,
+    /// Whether the mosaic lets it.
+    may_keep_nan: bool,
     blank: bool,
 }
 
@@ -84,6 +86,7 @@ impl<T: Sample> Canvas<T> {
             shared: true,
             left: 0,
             keeps_nan: false,
+            may_keep_nan: true,
             blank: true,
         }
     }
@@ -101,8 +104,8 @@ impl<T: Sample> Canvas<T> {
         self.blank = false;
         let pixels = self.pixels();
         // What is there from before is written over, or filled where nothing is valid; but an old NaN
-        // could pass for one that a source has.
-        if T::IS_FLOAT {
+        // could pass for one that a source has, where such stay.
+        if self.may_keep_nan {
             self.samples.clear();
         }
         self.samples.resize(pixels * self.bands.len(), T::ZERO);
@@ -235,6 +238,7 @@ impl<'a> Renderer<'a> {
         ticket: Option<&Ticket<'_>>,
     ) -> Result<()> {
         canvas.restart(window, bands, self.shared);
+        canvas.may_keep_nan = T::IS_FLOAT && self.mosaic.nodata.is_none();
         let mut hits = std::mem::take(&mut scratch.hits);
         self.mosaic.hits(window, &mut hits);
         for id in &hits {

@@ -65,6 +65,38 @@ impl Double {
     }
 }
 
+/// Sums that run side by side.
+const LANES: usize = 8;
+
+/// High and low parts of sums of differences, then of their squares.
+#[derive(Default)]
+struct Lanes([[f64; LANES]; 4]);
+
+impl Lanes {
+    #[inline(always)]
+    fn add<T: Sample>(&mut self, samples: &[T; LANES], valid: &[u8; LANES], pivot: f64) {
+        let [sums, sums_low, squares, squares_low] = &mut self.0;
+        for lane in 0..LANES {
+            let value = if valid[lane] != 0 { samples[lane].to_f64() } else { pivot };
+            // The difference of two float32 and its square round in the last bit of a double at most,
+            // which no 12 digits show; those of doubles are taken with their errors.
+            let (difference, rest) =
+                if size_of::<T>() <= 4 { (value - pivot, 0.0) } else { two_sum(value, -pivot) };
+            let (sum, error) = two_sum(sums[lane], difference);
+            sums[lane] = sum;
+            sums_low[lane] += error + rest;
+            let (square, square_error) = if size_of::<T>() <= 4 {
+                (difference * difference, 0.0)
+            } else {
+                two_product(difference, difference)
+            };
+            let (sum, error) = two_sum(squares[lane], square);
+            squares[lane] = sum;
+            squares_low[lane] += error + square_error + 2.0 * difference * rest;
+        }
+    }
+}
+
 /// Count, extremes and moments of valid samples.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BandStats {
@@ -114,11 +146,11 @@ impl BandStats {
 
     fn add_moments<T: Sample>(&mut self, samples: &[T], valid: &[u8]) {
         if !T::IS_FLOAT && size_of::<T>() <= 2 {
-            // 256 squares of at most 2^32 fit 64 bits.
-            let (mut sum, mut squares) = (0i64, 0u64);
+            // 256 samples of 16 bits fit 32 bits, their squares 64.
+            let (mut sum, mut squares) = (0i32, 0u64);
             for (s, v) in samples.iter().zip(valid) {
                 let value = s.to_i128() as i32 * i32::from(*v);
-                sum += i64::from(value);
+                sum += value;
                 squares += u64::from((value as u32).wrapping_mul(value as u32));
             }
             self.exact_sum += i128::from(sum);
@@ -139,26 +171,23 @@ impl BandStats {
 
     /// Eight sums side by side, so that the additions do not wait for each other.
     fn add_float_moments<T: Sample>(&mut self, samples: &[T], valid: &[u8]) {
-        const LANES: usize = 8;
         let first = samples.iter().zip(valid).find(|(s, v)| **v != 0 && s.to_f64().is_finite());
         let own = first.map_or(0.0, |(s, _)| s.to_f64());
         let pivot = *self.pivot.get_or_insert(own);
-        let mut sums = [Double::default(); LANES];
-        let mut squares = [Double::default(); LANES];
-        for (samples, valid) in samples.chunks(LANES).zip(valid.chunks(LANES)) {
-            for (lane, (s, v)) in samples.iter().zip(valid).enumerate() {
-                let value = if *v != 0 { s.to_f64() } else { pivot };
-                let (difference, rest) = two_sum(value, -pivot);
-                sums[lane].add(difference);
-                sums[lane].low += rest;
-                let (square, error) = two_product(difference, difference);
-                squares[lane].add(square);
-                squares[lane].low += error + 2.0 * difference * rest;
-            }
+        let mut lanes = Lanes::default();
+        let (groups, rest) = samples.as_chunks::<LANES>();
+        let (valid_groups, valid_rest) = valid.as_chunks::<LANES>();
+        for (samples, valid) in groups.iter().zip(valid_groups) {
+            lanes.add(samples, valid, pivot);
         }
+        let (mut last, mut last_valid) = ([T::ZERO; LANES], [0; LANES]);
+        last[..rest.len()].copy_from_slice(rest);
+        last_valid[..rest.len()].copy_from_slice(valid_rest);
+        lanes.add(&last, &last_valid, pivot);
         for lane in 0..LANES {
-            self.sum = self.sum.plus(sums[lane]);
-            self.squares = self.squares.plus(squares[lane]);
+            let [sum, sum_low, square, square_low] = lanes.0.map(|part| part[lane]);
+            self.sum = self.sum.plus(Double { high: sum, low: sum_low });
+            self.squares = self.squares.plus(Double { high: square, low: square_low });
         }
     }
 
