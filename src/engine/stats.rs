@@ -256,19 +256,40 @@ impl BandStats {
     }
 }
 
+/// Least and largest valid sample; at least one is valid. In lanes, since a chain of comparisons of
+/// floats must not be reordered by the compiler.
 fn extremes_of<T: Sample>(samples: &[T], valid: &[u8], all: bool) -> (T, T) {
-    if all {
-        let first = samples[0];
+    let start = valid.iter().position(|v| *v != 0).unwrap_or(0);
+    let first = samples[start];
+    if all && !T::IS_FLOAT {
+        // The compiler makes lanes of this by itself.
         return samples.iter().fold((first, first), |(low, high), s| {
             (if *s < low { *s } else { low }, if *s > high { *s } else { high })
         });
     }
-    let start = valid.iter().position(|v| *v != 0).unwrap_or(0);
-    let first = samples[start];
-    samples.iter().zip(valid).fold((first, first), |(low, high), (s, v)| {
-        let s = if *v != 0 { *s } else { first };
-        (if s < low { s } else { low }, if s > high { s } else { high })
-    })
+    let (mut low, mut high) = ([first; LANES], [first; LANES]);
+    let mut take = |lane: usize, s: T| {
+        low[lane] = if s < low[lane] { s } else { low[lane] };
+        high[lane] = if s > high[lane] { s } else { high[lane] };
+    };
+    let (groups, rest) = samples.as_chunks::<LANES>();
+    let (valid_groups, valid_rest) = valid.as_chunks::<LANES>();
+    if all {
+        for group in groups {
+            (0..LANES).for_each(|lane| take(lane, group[lane]));
+        }
+    } else {
+        for (group, valid) in groups.iter().zip(valid_groups) {
+            (0..LANES)
+                .for_each(|lane| take(lane, if valid[lane] != 0 { group[lane] } else { first }));
+        }
+    }
+    for (s, v) in rest.iter().zip(valid_rest) {
+        take(0, if *v != 0 { *s } else { first });
+    }
+    let least = low.into_iter().fold(first, |a, b| if b < a { b } else { a });
+    let largest = high.into_iter().fold(first, |a, b| if b > a { b } else { a });
+    (least, largest)
 }
 
 /// A number with 12 significant digits, in its shortest form (SPEC §5.9).
