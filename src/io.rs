@@ -199,12 +199,15 @@ impl StagedFile {
         let target = &check_target(target, overwrite)?;
         let temporary = temporary_name(target)?;
         let file = loop {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&temporary)
-                .at(&temporary)?;
+            let mut open = OpenOptions::new();
+            open.write(true).create(true).truncate(false);
+            #[cfg(unix)]
+            {
+                // A link under the temporary's name would lead the output into another file.
+                use std::os::unix::fs::OpenOptionsExt;
+                open.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+            }
+            let file = open.open(&temporary).at(&temporary)?;
             lock(&file, target)?;
             // The one who held the lock before may have renamed or removed the file under us.
             if same_file(&file, &temporary) {
@@ -347,14 +350,14 @@ impl Target for StagedFile {
     fn publish(mut self: Box<Self>) -> io::Result<()> {
         std::fs::rename(&self.temporary, &self.target)?;
         self.published = true;
-        // The name is durable once its directory is; some file systems cannot sync a directory.
+        // The name is durable once its directory is. The output is complete whatever comes of this:
+        // some directories cannot be opened or synced.
         #[cfg(unix)]
         {
             let parent = self.target.parent().filter(|p| !p.as_os_str().is_empty());
-            let directory = File::open(parent.unwrap_or(Path::new(".")))?;
-            match directory.sync_all() {
-                Err(error) if error.kind() != IoKind::InvalidInput => return Err(error),
-                _ => {}
+            let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|d| d.sync_all());
+            if let Err(error) = synced {
+                log::warn!("{}: its directory could not be synced: {error}", self.target.display());
             }
         }
         Ok(())

@@ -170,10 +170,17 @@ pub fn run_ordered<S, T: Send>(
     std::thread::scope(|scope| {
         let (sender, receiver) = unbounded::<(u64, u64, Result<T>)>();
         let _stop = StopOnDrop(&shared);
+        let mut started = 0;
         for _ in 0..threads {
             let sender = sender.clone();
             let (shared, make_state, compute, weigh) = (&shared, &make_state, &compute, &weigh);
-            scope.spawn(move || worker(shared, &sender, make_state, compute, weigh));
+            let work = move || worker(shared, &sender, make_state, compute, weigh);
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(_) => started += 1,
+                // Those that run do the work of all.
+                Err(_) if started > 0 => break,
+                Err(error) => return Err(Error::from(error)),
+            }
         }
         drop(sender);
         let mut early = BTreeMap::new();

@@ -10,6 +10,7 @@ pub(crate) mod report;
 mod sample;
 mod values;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,9 +19,9 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 use smalti::engine::stats::BandStats;
 use smalti::engine::{self, Report};
-use smalti::error::ErrorKind;
+use smalti::error::{Error, ErrorKind, InputError};
 use smalti::mosaic::Mosaic;
-use smalti::source::open::open_all;
+use smalti::source::open::{is_among, open_all};
 
 use args::{Cli, Command, MosaicArgs};
 use progress::Progress;
@@ -55,6 +56,12 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let write_options = config::write_options(args)?;
     let mosaic_options = config::mosaic_options(args)?;
     let paths = config::input_paths(args)?;
+    // Also of inputs that turn out bad, and of the grid's model: nothing that is named is replaced.
+    let named: Vec<PathBuf> = paths.iter().chain(&args.grid.like).cloned().collect();
+    if is_among(&args.output, &named) {
+        let reason = "is one of the inputs; choose another name".into();
+        return Err(Error::new(InputError::Output(reason)).with_path(&args.output).into());
+    }
     log::debug!("{} inputs after {:.3} s", paths.len(), began.elapsed().as_secs_f64());
     let progress = Progress::new(&args.talk, stop_flag()?);
     let opened = open_all(&paths, &config::open_options(args), &progress).map_err(|error| {

@@ -147,12 +147,17 @@ impl Demand {
         let group = u64::from(group);
         let plane = self.block_pixels * self.sample_bytes;
         let validity = self.block_pixels * if self.shared_validity { 1 } else { group };
-        let mask = if masked { self.block_pixels } else { 0 };
+        // Of one source block.
+        let mask = if masked { decoded } else { 0 };
         let block_samples = plane * if self.pixel_interleaved { u64::from(self.bands) } else { 1 };
         let encoded = self.compression.max_encoded_len(block_samples as usize) as u64;
         // A block being read, and one being taken apart if it is chunky; bands of planar sources are
         // held side by side where validity needs all of them; one spare.
-        let held = if planar && self.shared_validity { u64::from(self.bands) } else { 1 };
+        let held = match (planar, self.separable) {
+            (false, _) => 1,
+            (true, true) => group,
+            (true, false) => u64::from(self.bands),
+        };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
         let thread = group * plane + validity + mask + interleaved + reading;

@@ -181,7 +181,7 @@ impl<T: Sample> BlockEncoder<T> {
 
     /// Whether a block that is not stored reads as this: as nodata, else 0.
     fn reads_as_absent(&self, value: T) -> bool {
-        self.format.sparse && value == self.format.nodata.unwrap_or(T::ZERO)
+        self.format.sparse && same(&[value], &[self.format.nodata.unwrap_or(T::ZERO)])
     }
 
     fn is_sparse(&self, canvas: &Canvas<T>, index: usize) -> bool {
@@ -249,7 +249,7 @@ impl<T: Sample> BlockEncoder<T> {
         out.stats.resize(bands, stats);
         if alpha == 1 {
             let mut stats = BandStats::default();
-            stats.add_zeros(pixels);
+            stats.add_zeros::<T>(pixels);
             out.stats.push(stats);
         }
         let fills: Vec<T> = canvas.bands.clone().map(|band| self.fill_of(band)).collect();
@@ -282,7 +282,7 @@ impl<T: Sample> BlockEncoder<T> {
 
     /// The encoded block of which every pixel is `pixel`.
     fn blank_block(&mut self, canvas: &mut Canvas<T>, pixel: &[T]) -> Result<Vec<u8>> {
-        let found = self.blanks.iter().find(|blank| blank.pixel == pixel);
+        let found = self.blanks.iter().find(|blank| same(&blank.pixel, pixel));
         if let Some(blank) = found {
             return Ok(blank.bytes.clone());
         }
@@ -340,6 +340,11 @@ impl<T: Sample> BlockEncoder<T> {
         bytes.shrink_to_fit();
         Ok(Encoded::Bytes(bytes))
     }
+}
+
+/// The same bits: NaN is the same as itself.
+fn same<T: Sample>(a: &[T], b: &[T]) -> bool {
+    bytemuck::cast_slice::<T, u8>(a) == bytemuck::cast_slice::<T, u8>(b)
 }
 
 /// Makes whole blocks of the planes of a canvas at the mosaic's edge, in place. The padding is 0, as

@@ -223,8 +223,6 @@ struct Placed<'a> {
     place: Placement,
     /// Grid pixels that it may have.
     dst: Window,
-    /// Source pixels that those may need.
-    src: Window,
 }
 
 impl<'a> Renderer<'a> {
@@ -270,8 +268,7 @@ impl<'a> Renderer<'a> {
         if canvas.is_full(dst) {
             return Ok(());
         }
-        let placed = Placed { id, source, mapping, place, dst, src };
-        self.read_mask(&placed, scratch)?;
+        let placed = Placed { id, source, mapping, place, dst };
         let layout = &source.dataset.image;
         let (cols, rows) = blocks_of(layout, src);
         // Neighbours on one row of cells read a striped scene in opposite directions: where the cache
@@ -327,6 +324,7 @@ impl<'a> Renderer<'a> {
                 None => return Ok(false),
             }
         }
+        self.read_mask(placed, block, scratch)?;
         if canvas.is_blank() {
             canvas.prepare();
         }
@@ -372,10 +370,14 @@ impl<'a> Renderer<'a> {
         schedule.cells_of(window) * if shared { passes } else { 1 }
     }
 
-    /// Fills `scratch.mask` with the internal mask over the placed source's pixels, 1 where valid.
-    fn read_mask<T>(&self, placed: &Placed<'_>, scratch: &mut RenderScratch<T>) -> Result<()> {
+    /// Fills `scratch.mask` with the internal mask over the pixels of a block, 1 where valid.
+    fn read_mask<T>(
+        &self,
+        placed: &Placed<'_>,
+        src: Window,
+        scratch: &mut RenderScratch<T>,
+    ) -> Result<()> {
         let Some(layout) = &placed.source.dataset.mask else { return Ok(()) };
-        let src = placed.src;
         let width = src.width as usize;
         scratch.mask.clear();
         scratch.mask.resize(src.pixels() as usize, 1);
@@ -637,7 +639,7 @@ impl Base<'_> {
         valid: &mut [u8],
         block: Window,
     ) {
-        let src = placed.src;
+        let src = block;
         let stride = src.width as usize;
         match gather {
             Gather::Run { start, row } => {

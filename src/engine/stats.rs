@@ -197,8 +197,13 @@ impl BandStats {
     }
 
     /// Takes in valid samples that are all 0.
-    pub fn add_zeros(&mut self, count: u64) {
+    pub fn add_zeros<T: Sample>(&mut self, count: u64) {
         if count > 0 {
+            if T::IS_FLOAT || size_of::<T>() > 4 {
+                // Differences from a pivot of 0, all of them 0.
+                debug_assert!(self.pivot.is_none());
+                self.pivot = Some(0.0);
+            }
             self.total += count;
             self.valid += count;
             self.add_extremes(0.0, 0.0);

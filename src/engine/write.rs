@@ -11,7 +11,7 @@ use crate::engine::stats::{BandStats, digits};
 use crate::error::{Error, InputError, Result, ResultExt, bytes_text};
 use crate::io::{self, IoMode, StagedFile, Target};
 use crate::mosaic::plan::Schedule;
-use crate::mosaic::{Mosaic, ValidityOutput};
+use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
 use crate::observer::{Job, Observer, Stats, Warning};
 use crate::ordered::{self, run_ordered, thread_count};
 use crate::sample::{DataType, Sample};
@@ -173,6 +173,12 @@ impl<'a> WritePlan<'a> {
             let reason = format!("{chunk} is not a multiple of 16 from 16 to 32768");
             return Err(InputError::Option { option: "--chunk", reason }.into());
         }
+        let in_block = if options.pixel_interleaved { mosaic.output_bands() } else { 1 };
+        let block = raster_bytes(mosaic.dtype, u64::from(chunk).pow(2), in_block);
+        if block > 1 << 31 {
+            let reason = format!("a block would hold {}; at most 2 GiB", bytes_text(block));
+            return Err(InputError::Option { option: "--chunk", reason }.into());
+        }
         let spec = image_spec(mosaic, options)?;
         let threads = thread_count(options.threads);
         let demand = Demand {
@@ -181,7 +187,10 @@ impl<'a> WritePlan<'a> {
             block_pixels: u64::from(chunk).pow(2),
             sample_bytes: mosaic.dtype.size() as u64,
             bands: mosaic.output_bands(),
-            separable: !options.pixel_interleaved && mosaic.validity == ValidityOutput::Nodata,
+            // Judged by pixel, each group of bands would need the blocks of all others.
+            separable: !options.pixel_interleaved
+                && mosaic.validity == ValidityOutput::Nodata
+                && mosaic.nodata_mode == NodataMode::Band,
             shared_validity: shares_validity(mosaic),
             pixel_interleaved: options.pixel_interleaved,
             compression: options.compression,

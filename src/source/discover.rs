@@ -1,5 +1,6 @@
 //! What the user names → an ordered list of paths: files, directories, patterns, lists.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ fn expand(input: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     }
     if input.is_dir() {
         let before = paths.len();
-        walk(input, 0, paths)?;
+        walk(input, 0, &mut HashSet::new(), paths)?;
         if paths.len() == before {
             let reason = "the directory holds no *.tif or *.tiff".into();
             return Err(Error::new(InputError::NoInputs(reason)).with_path(input));
@@ -78,7 +79,16 @@ pub fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn walk(directory: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> {
+fn walk(
+    directory: &Path,
+    depth: usize,
+    seen: &mut HashSet<PathBuf>,
+    paths: &mut Vec<PathBuf>,
+) -> Result<()> {
+    // Links may lead in circles; each directory is walked once.
+    if !seen.insert(fs::canonicalize(directory).at(directory)?) {
+        return Ok(());
+    }
     if depth > MAX_DEPTH {
         let reason =
             format!("directories are nested more than {MAX_DEPTH} deep (a loop of links?)");
@@ -89,7 +99,7 @@ fn walk(directory: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<()> 
         let extension = path.extension().map(|e| e.to_ascii_lowercase());
         // Our own unfinished outputs end in `.smalti-part` and so are never inputs.
         if path.is_dir() {
-            walk(&path, depth + 1, paths)?;
+            walk(&path, depth + 1, seen, paths)?;
         } else if extension.is_some_and(|e| e == "tif" || e == "tiff") {
             paths.push(path);
         }

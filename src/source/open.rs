@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -156,11 +157,21 @@ impl Interner {
     }
 }
 
+/// At most 4097 bytes of a regular file.
+fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    if file.metadata()?.is_file() {
+        file.take(4097).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
 fn world_file(path: &Path) -> Result<Option<String>> {
     for candidate in world_file_candidates(path) {
-        match fs::read(&candidate) {
+        match read_start(&candidate) {
             // A world file is six short lines; anything long is something else.
-            Ok(bytes) if bytes.len() <= 4096 => {
+            Ok(bytes) if (1..=4096).contains(&bytes.len()) => {
                 return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
             }
             Ok(_) => {}
@@ -215,6 +226,16 @@ pub fn stamp_of(meta: &Metadata) -> FileStamp {
         .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
         .map_or(0, |time| time.as_nanos() as i128);
     FileStamp { len: meta.len(), modified_ns, identity: (0, 0) }
+}
+
+/// Whether a path names one of some files, under whatever name.
+pub fn is_among(path: &Path, files: &[PathBuf]) -> bool {
+    let Ok(meta) = fs::metadata(path) else { return false };
+    let stamp = stamp_of(&meta);
+    let same = |other: &PathBuf| {
+        fs::metadata(other).is_ok_and(|meta| stamp_of(&meta).identity == stamp.identity)
+    };
+    stamp.identity != (0, 0) && files.iter().any(same)
 }
 
 /// Whether a path names one of the sources' files.

@@ -14,6 +14,8 @@ use crate::tiff::tag::{self, Type};
 const HEAD_BYTES: u64 = 16 * 1024;
 /// Most directories in one file.
 const MAX_DIRECTORIES: usize = 4096;
+/// Most entries of all directories of a file.
+const MAX_ENTRIES: usize = 100_000;
 /// Most bytes of one tag's value, but for block tables, which are never read whole.
 const MAX_VALUE_BYTES: u64 = 32 << 20;
 
@@ -80,6 +82,7 @@ impl<'a> HeaderReader<'a> {
     pub(crate) fn directories(&self, first: u64) -> Result<Vec<Ifd>> {
         let mut seen = Vec::new();
         let mut list = Vec::new();
+        let mut entries = 0;
         let mut offset = first;
         while offset != 0 {
             if seen.contains(&offset) || list.len() >= MAX_DIRECTORIES {
@@ -88,6 +91,10 @@ impl<'a> HeaderReader<'a> {
             seen.push(offset);
             let ifd = self.directory(offset)?;
             offset = ifd.next;
+            entries += ifd.entries.len();
+            if entries > MAX_ENTRIES {
+                return Err(too_long(entries as u64));
+            }
             list.push(ifd);
         }
         if list.is_empty() {
@@ -199,7 +206,9 @@ impl<'a> HeaderReader<'a> {
         };
         let bytes = len.saturating_mul(entry.count);
         self.check(tag::name(entry.tag), entry.offset, bytes)?;
-        if bytes > MAX_VALUE_BYTES {
+        // One value for each band, or three for each colour.
+        let per_band = matches!(entry.tag, 258 | 320 | 338 | 339) && entry.count > 3 * 65_536;
+        if bytes > MAX_VALUE_BYTES || per_band {
             return Err(bad(entry, "at most 32 MiB", format!("{bytes} bytes")));
         }
         self.bytes(tag::name(entry.tag), entry.offset, bytes)
@@ -236,7 +245,9 @@ impl<'a> HeaderReader<'a> {
     /// The one value of an unsigned tag, `None` if the tag is absent.
     pub(crate) fn number(&self, ifd: &Ifd, tag: u16) -> Result<Option<u64>> {
         let Some(entry) = ifd.entry(tag) else { return Ok(None) };
-        match self.unsigned(entry)?.first() {
+        // Only the first value is asked for, however many there are.
+        let one = Entry { count: entry.count.min(1), ..entry.clone() };
+        match self.unsigned(&one)?.first() {
             Some(value) => Ok(Some(*value)),
             None => Err(bad(entry, "one value", "none".into())),
         }

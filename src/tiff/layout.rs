@@ -495,7 +495,8 @@ fn sample_type(reader: &HeaderReader<'_>, ifd: &Ifd, mask: bool) -> Result<(Data
         let values = reader.unsigned(entry)?;
         let first = values.first().copied().unwrap_or(default);
         if values.iter().any(|v| *v != first) {
-            let feature = format!("bands of different {} ({values:?})", tag::name(tag));
+            let shown = &values[..values.len().min(8)];
+            let feature = format!("bands of different {} ({shown:?})", tag::name(tag));
             return Err(Error::unsupported(feature, HINT));
         }
         Ok(first)
