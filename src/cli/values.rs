@@ -23,7 +23,6 @@ const KERNELS: [&str; 15] = [
     "q3",
     "rms",
     "sum",
-    "gauss",
 ];
 
 /// Value of `--src-nodata`; empty for `none`.
