@@ -8,7 +8,7 @@ use smalti::geometry::Bounds;
 use smalti::sample::{DataType, Nodata};
 
 /// Kernels that SPEC §5.6 names; all but the first come later.
-const KERNELS: [&str; 15] = [
+const KERNELS: [&str; 14] = [
     "nearest",
     "bilinear",
     "cubic",
