@@ -510,3 +510,27 @@ fn layout_is_what_was_asked_for() {
         assert_eq!(tag("out.tif", 259), Some(code));
     }
 }
+
+/// NaN equals nothing, itself included: blocks of it must be left out, and encoded once, all the same.
+#[test]
+fn nan_as_nodata_is_as_sparse_as_any() {
+    let env = TestEnv::new();
+    let input = support::fixture("sources/nodata_nan_f32.tif");
+    let wide = ["--bounds", "490000,5290000,510000,5305000", "-c", "256"];
+    let mosaic = ["mosaic", &input, "-o", "out.tif"];
+    env.ok(&[&mosaic[..], &wide, &["--sparse"]].concat());
+    let stored =
+        env.picture("out.tif").tags.get(&325).map(|f| f.ints.iter().filter(|v| **v > 0).count());
+    assert!(stored.is_some_and(|count| (1..=4).contains(&count)), "{stored:?} blocks stored");
+}
+
+/// An input that cannot be used is an input all the same.
+#[test]
+fn a_bad_input_is_never_replaced() {
+    let env = TestEnv::new();
+    let input = support::fixture("sources/relief_1.tif");
+    fs::write(env.path("bad.tif"), "not a raster").unwrap();
+    let run = env.run(&["mosaic", &input, "bad.tif", "-o", "bad.tif", "--overwrite", "--skip-bad"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert_eq!(fs::read(env.path("bad.tif")).unwrap(), b"not a raster");
+}

@@ -25,9 +25,7 @@ impl Encoded {
             Encoded::Bytes(bytes) => bytes,
         }
     }
-}
 
-impl Encoded {
     fn into_bytes(self) -> Vec<u8> {
         match self {
             Encoded::Sparse => Vec::new(),

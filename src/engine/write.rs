@@ -434,7 +434,7 @@ fn run_as<T: Sample>(
         |item| weight(&item.encoded),
         |index, item| {
             let cell = plan.schedule.cell(index / groups);
-            sums.take_in(index, &item, &mut writer, (cell.bx, cell.by), observer)
+            sums.take_in(&item, &mut writer, (cell.bx, cell.by), observer)
         },
     )?;
     sums.stats.wait_seconds = waited.as_secs_f64();
@@ -484,7 +484,6 @@ impl Sums {
 
     fn take_in(
         &mut self,
-        _index: u64,
         item: &Rendered,
         writer: &mut Writer,
         (bx, by): (u32, u32),
