@@ -108,6 +108,7 @@ impl Mosaic {
     /// [`crate::error::ErrorKind::Input`] if the sources disagree in what must be common, or the
     /// options cannot be met.
     pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
+        refuse_views(&sources)?;
         let crs = agree::crs(&sources)?;
         let bands = agree::band_count(&sources)?;
         let facts = BandFacts::merge(&sources)?;
@@ -239,6 +240,18 @@ impl Mosaic {
             return Vec::new();
         }
         vec![Warning::OffGrid { off_grid, sources, largest_px, best }]
+    }
+}
+
+/// Until the engine obeys [`crate::source::View`]: never pixels of the wrong place, band or scale.
+fn refuse_views(sources: &[Source]) -> Result<()> {
+    match sources.iter().find(|source| source.view.as_ref().is_some_and(|v| !v.is_whole())) {
+        None => Ok(()),
+        Some(source) => {
+            let feature = "a part, a band map or a rescaling of an input";
+            Err(Error::unsupported(feature, "write it as a file of its own")
+                .with_path(source.path()))
+        }
     }
 }
 
