@@ -58,7 +58,7 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
     }
     let lower = values[..middle].iter().copied().fold(f64::MIN, f64::max);
     // Not (a + b) / 2, which may overflow.
-    Some(lower + (upper - lower) / 2.0)
+    Some(lower / 2.0 + upper / 2.0)
 }
 
 #[cfg(test)]
