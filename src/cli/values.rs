@@ -96,7 +96,7 @@ pub(crate) fn kernel(text: &str) -> Result<Kernel, String> {
 /// A rule of overlap: `feather` may have a distance, `feather:100`.
 pub(crate) fn overlap(text: &str) -> Result<Overlap, String> {
     const FEATHER_PX: u32 = 64;
-    const MOST_FEATHER_PX: u32 = 4096;
+    const MOST_FEATHER_PX: u32 = 1024;
     if let Some(px) = text.strip_prefix("feather:") {
         return px.parse().ok().filter(|px| (1..=MOST_FEATHER_PX).contains(px)).map_or_else(
             || Err(format!("expected whole pixels from 1 to {MOST_FEATHER_PX}, e.g. feather:100")),

@@ -22,16 +22,53 @@ use crate::resample::separable::{Job, TwoPass};
 use crate::resample::{Kernel, sums_in_f32};
 use crate::sample::Sample;
 
+/// Width of a strip in pixels of its layer that is wide enough to be read well.
+pub(crate) const STRIP_PX: f64 = 2048.0;
+/// Bytes of sums over layers that are kept at once.
+pub(crate) const SUM_BYTES: u64 = 4 << 20;
+
 /// Most source pixels that one output pixel may need at once.
 const MOST_PIXELS: u64 = 1 << 24;
 
 /// Bytes of a composited strip, with what it takes to make it.
-pub(crate) fn strip_bytes(mosaic: &Mosaic) -> u64 {
+fn strip_bytes(mosaic: &Mosaic) -> u64 {
     match mosaic.overlap {
         // A strip must be high against the feather on both its sides.
         Overlap::Feather(_) => 8 << 20,
         _ => 2 << 20,
     }
+}
+
+/// Bytes that a thread needs at most to render `bands` bands of layers in cells of `chunk` pixels; 0
+/// where there are none.
+pub(crate) fn worker_bytes(mosaic: &Mosaic, chunk: u32, bands: u32, planes: u32) -> u64 {
+    let Some(stack) = mosaic.stack() else { return 0 };
+    let (bands, planes) = (u64::from(bands), u64::from(planes));
+    let layers = 0..stack.groups.len() as u32;
+    let resampled: Vec<[f64; 2]> = layers
+        .filter(|layer| !mosaic.is_painted_directly(*layer))
+        .map(|layer| mosaic.layer_scale(layer))
+        .collect();
+    if resampled.is_empty() {
+        return 0;
+    }
+    let most = |axis: usize| resampled.iter().map(|scale| scale[axis]).fold(0.0, f64::max);
+    let chunk = f64::from(chunk);
+    let span =
+        (chunk * most(0)).min(1.5 * STRIP_PX).max(1.0) + 2.0 * mosaic.kernel.halo(most(0)) as f64;
+    // Rows that the second pass keeps, of `f64` at worst, and what the rows were made from.
+    let taps = 2.0 * mosaic.kernel.halo(most(1)) as f64;
+    let kept = (taps * (chunk + span) * 8.0 * (bands + 2 * planes) as f64) as u64;
+    let kept = if mosaic.kernel == Kernel::Nearest { 0 } else { kept };
+    let feather = if let Overlap::Feather(px) = mosaic.overlap {
+        let margin = 2.0 * f64::from(px);
+        let rows = strip_bytes(mosaic) as f64 / (span * (17 * bands + 10 * planes) as f64);
+        ((span + margin) * (rows + margin) * (8 * bands + planes + 12) as f64) as u64
+    } else {
+        0
+    };
+    let sums = if mosaic.overlap.accumulates() && stack.groups.len() > 1 { SUM_BYTES } else { 0 };
+    strip_bytes(mosaic) + kept + feather + sums
 }
 
 /// One layer in one tile.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::composite;
 use crate::engine::canvas::Canvas;
-use crate::engine::layers::{LayerTask, LayerWorker, RenderLayer};
+use crate::engine::layers::{LayerTask, LayerWorker, RenderLayer, STRIP_PX, SUM_BYTES};
 use crate::engine::paint::{Frame, PaintScratch, Painter, Uses};
 use crate::engine::tile::{CanvasSink, SinkScratch, SumSink};
 use crate::error::Result;
@@ -173,9 +173,6 @@ impl Renderer<'_> {
     /// Cuts a window into tiles: columns that are not too wide for the layers' strips, and rows where
     /// sums over layers must be kept.
     fn tiles(&self, window: Window, layers: &[u32], adds_up: bool, bands: usize) -> Vec<Window> {
-        /// Width of a strip in pixels of the layer that is wide enough to be read well.
-        const STRIP_PX: f64 = 2048.0;
-        const SUM_BYTES: usize = 4 << 20;
         let scale =
             layers.iter().map(|layer| self.mosaic.layer_scale(*layer)[0]).fold(0.0, f64::max);
         let mut width = window.width;
@@ -185,7 +182,7 @@ impl Renderer<'_> {
         let mut height = window.height;
         if adds_up {
             let planes = if self.shared { 1 } else { bands };
-            let rows = SUM_BYTES / ((bands * 8 + planes * 9) * width as usize).max(1);
+            let rows = SUM_BYTES as usize / ((bands * 8 + planes * 9) * width as usize).max(1);
             height = u32::try_from(rows).unwrap_or(height).clamp(1, window.height);
         }
         let mut tiles = Vec::new();
