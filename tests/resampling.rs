@@ -47,6 +47,9 @@ fn splits() -> impl Strategy<Value = Split> {
     let choice = (0..DTYPES.len(), 0..4usize, any::<bool>(), 0..PLACEMENTS.len(), 0..TARGETS);
     (size, choice, overlaps, any::<u64>()).prop_map(|(size, choice, overlap, seed)| {
         let (dtype, holes, has_mask, placement, target) = choice;
+        // A sum of three f64 may round, so a third of it is not always the sample.
+        let rounds = overlap == Overlap::Mean && DTYPES[dtype] == (64, 3);
+        let overlap = if rounds { Overlap::Last } else { overlap };
         Split { size, dtype: DTYPES[dtype], holes, has_mask, placement, target, overlap, seed }
     })
 }
@@ -205,6 +208,17 @@ fn split_and_merge(split: &Split, counts: &Cell<[usize; 3]>) -> Result<(), TestC
         let options = options_of(split, &whole, kernel);
         let uncut = whole_files.mosaic(&options).unwrap();
         let merged = part_files.mosaic(&options).unwrap();
+        // Where a side is a whole number of pixels and a half, the last digit of the tiles' own corners
+        // decides whether there is one more (floor(extent / res + 0.5), SPEC §4.4).
+        let sides = [uncut.grid.size, merged.grid.size].map(|size| [size.width, size.height]);
+        if sides[0] != sides[1] {
+            let bounds = whole_files.mosaic(&MosaicOptions::default()).unwrap().grid.bounds();
+            let [x, y] = uncut.grid.transform.resolution();
+            let half = |side: f64| (side.fract() - 0.5).abs() < 1e-6;
+            let tie = half(bounds.width() / x) || half(bounds.height() / y);
+            let what = format!("{sides:?}");
+            return Err(if tie { TestCaseError::reject(what) } else { TestCaseError::fail(what) });
+        }
         let [a, b] = [&uncut, &merged].map(|mosaic| read_all(mosaic).unwrap());
         let [mosaics, samples, valid] = counts.get();
         let pixels = uncut.grid.size.pixels() as usize;
@@ -230,6 +244,6 @@ fn a_cut_raster_mosaics_to_what_the_whole_gives() {
     let counts = Cell::new([0; 3]);
     runner.run(&splits(), |split| split_and_merge(&split, &counts)).unwrap();
     let [mosaics, samples, valid] = counts.get();
-    assert_eq!(mosaics, CASES as usize * 14);
+    assert!(mosaics >= CASES as usize * 14, "{mosaics} mosaics");
     assert!(samples > 1_000_000 && valid > 500_000, "{samples} samples, {valid} valid");
 }
