@@ -263,6 +263,10 @@ impl Mosaic {
         let scale = match self.layer_mapping(layer) {
             Mapping::Shift { .. } => return feather,
             Mapping::Axis { scale, .. } => scale,
+            // The outline of a turned pixel reaches as far as its sides together.
+            Mapping::Affine([_, ux, uy, _, vx, vy]) if self.kernel.is_area() => {
+                [ux.abs() + uy.abs(), vx.abs() + vy.abs()]
+            }
             Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux.hypot(uy), vx.hypot(vy)],
         };
         feather + self.kernel.halo(scale[0].abs().max(scale[1].abs()))
