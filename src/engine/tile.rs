@@ -158,6 +158,8 @@ pub(crate) struct SumSink {
     values: Vec<f64>,
     /// The same by plane.
     weights: Vec<f64>,
+    /// How many layers gave something: 0, 1, or 2 for more. The value of one layer stands as it is
+    /// among `values`; those of more are multiplied by their weights and added, to be divided once.
     valid: Vec<u8>,
     /// Place of the row in the tile, and its width.
     at: usize,
@@ -184,26 +186,35 @@ impl SumSink {
 
     /// Puts the sums onto a canvas that holds nothing there yet.
     pub(crate) fn finish<T: Sample>(&self, canvas: &mut Canvas<T>, bands: Range<u32>) {
-        let Some(tile) = self.tile.filter(|_| self.valid.contains(&1)) else { return };
+        let Some(tile) = self.tile.filter(|_| self.valid.iter().any(|v| *v != 0)) else { return };
         if canvas.is_blank() {
             canvas.prepare();
         }
         let width = tile.width as usize;
+        let divides = !matches!(self.overlap, Overlap::Sum | Overlap::Count);
+        let mut row_valid = Vec::new();
         for row in 0..tile.height {
             let from = row as usize * width;
             let at = canvas.index(tile.col, tile.row + row);
             for index in 0..bands.len() {
+                let plane = if self.shared { 0 } else { index * self.pixels };
+                let layers = &self.valid[plane + from..][..width];
+                let weights = &self.weights[plane + from..][..width];
                 let values = &self.values[index * self.pixels + from..][..width];
                 let to = index * canvas.pixels() + at;
-                for (d, v) in canvas.samples[to..to + width].iter_mut().zip(values) {
-                    *d = convert(*v);
+                let samples = &mut canvas.samples[to..to + width];
+                for (((d, v), w), layers) in samples.iter_mut().zip(values).zip(weights).zip(layers)
+                {
+                    *d = convert(if divides && *layers > 1 { *v / *w } else { *v });
                 }
             }
             for plane in 0..self.valid.len() / self.pixels {
-                let valid = &self.valid[plane * self.pixels + from..][..width];
+                let layers = &self.valid[plane * self.pixels + from..][..width];
+                row_valid.clear();
+                row_valid.extend(layers.iter().map(|layers| u8::from(*layers > 0)));
                 let to = plane * canvas.pixels() + at;
-                canvas.left -=
-                    composite::merge_valid(&mut canvas.valid[to..to + width], Some(valid));
+                let valid = &mut canvas.valid[to..to + width];
+                canvas.left -= composite::merge_valid(valid, Some(&row_valid));
             }
         }
     }
@@ -239,12 +250,12 @@ impl TileSink for SumSink {
             return;
         }
         let own = &self.row_weights[plane * width..][..width];
+        let layers = &self.valid[plane * self.pixels + at..][..width];
         for x in (0..width).filter(|x| valid[*x] != 0) {
-            // What one layer gives alone stays as it is.
-            sums[x] = if weights[x] == 0.0 {
-                self.buffer[x]
-            } else {
-                (sums[x] * weights[x] + self.buffer[x] * own[x]) / (weights[x] + own[x])
+            sums[x] = match layers[x] {
+                0 => self.buffer[x],
+                1 => sums[x] * weights[x] + self.buffer[x] * own[x],
+                _ => sums[x] + self.buffer[x] * own[x],
             };
         }
     }
@@ -257,7 +268,7 @@ impl TileSink for SumSink {
             let weights = &mut self.weights[plane * self.pixels + at..][..width];
             rules::add_valid(weights, own, valid);
             let all = &mut self.valid[plane * self.pixels + at..][..width];
-            all.iter_mut().zip(valid).for_each(|(a, v)| *a |= *v);
+            all.iter_mut().zip(valid).for_each(|(a, v)| *a = (*a + *v).min(2));
         }
     }
 }
