@@ -196,7 +196,11 @@ impl<P: Sample> RenderLayer for LayerWorker<P> {
         let kernel = task.mosaic().kernel;
         match task.mosaic().layer_mapping(task.layer) {
             Mapping::Shift { col, row } => self.copy(task, col, row, sink),
-            Mapping::Axis { scale, phase } if kernel.is_separable() => {
+            // Sums in `f64` would lose digits of 64-bit integers that are only picked.
+            Mapping::Axis { scale, phase }
+                if kernel.is_separable()
+                    && (kernel != Kernel::Nearest || P::IS_FLOAT || size_of::<P>() < 8) =>
+            {
                 let lines = [0, 1].map(|axis| Line { scale: scale[axis], phase: phase[axis] });
                 if sums_in_f32(kernel, scale, size_of::<P>(), P::IS_FLOAT) {
                     let mut passes = std::mem::take(&mut self.passes32);
@@ -515,6 +519,7 @@ impl<P: Sample> LayerWorker<P> {
             count: [tile.width, tile.height],
             valid_fraction: mosaic.valid_fraction,
             is_float: P::IS_FLOAT,
+            weight_bands: carried,
         };
         passes.begin(&job, bands + carried, planes);
         let [(left, right), (top, bottom)] = passes.span();
