@@ -403,7 +403,8 @@ mod tests {
                     pixel_interleaved,
                     compression: Compression::Lzw,
                 };
-                let costs: Vec<(u64, u64)> = (1..=12).map(|g| demand.costs(&mosaic, &needs, g)).collect();
+                let costs: Vec<(u64, u64)> =
+                    (1..=12).map(|g| demand.costs(&mosaic, &needs, g)).collect();
                 assert!(costs.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{costs:?}");
                 assert!(costs[11].0 >= 12 * 9 * demand.block_pixels, "{costs:?}");
                 cases += 1;
