@@ -54,8 +54,12 @@ impl Placed {
     fn distance(&self, col: i64, row: i64, limit: f64) -> f64 {
         let mut best = limit;
         let reach = limit.ceil() as i64 + 1;
-        for r in row - reach..=row + reach {
-            for c in col - reach..=col + reach {
+        // All is invalid around the source: one pixel of that is enough.
+        let within = |at: i64, first: i64, side: i64| {
+            (at - reach).max(first - 1)..=(at + reach).min(first + side)
+        };
+        for r in within(row, self.row, self.height) {
+            for c in within(col, self.col, self.width) {
                 if self.get(c, r).is_none() {
                     let side = |d: i64| (d.abs() as f64 - 0.5).max(0.0);
                     best = best.min(side(c - col).hypot(side(r - row)));
@@ -120,6 +124,10 @@ impl Composite {
         let (col, row) = ((u + 1e-9).floor() as i64, (v + 1e-9).floor() as i64);
         if !self.index(col, row).is_some_and(|at| self.footprint[at]) {
             return None;
+        }
+        if place.is_copy() {
+            // SPEC §4.5: bit for bit, whatever the kernel.
+            return self.get(col, row).map(|[value, weight]| Found::one(value, weight));
         }
         if is_point(kernel) {
             self.point(kernel, place, [col, row])
@@ -321,6 +329,14 @@ impl Place {
     /// Whether the centre is so near to the border of two source pixels that rounding decides.
     pub(crate) fn is_doubtful(&self) -> bool {
         self.center.iter().any(|v| (v - v.round()).abs() < 3e-6 && (v - v.round()).abs() > 1e-9)
+    }
+
+    /// Whether the grid is the layer's own.
+    fn is_copy(&self) -> bool {
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        let [[ux, vx], [uy, vy]] = self.steps;
+        let centered = self.center.iter().all(|v| near(v.rem_euclid(1.0), 0.5));
+        centered && near(ux, 1.0) && near(vy, 1.0) && near(uy, 0.0) && near(vx, 0.0)
     }
 
     fn is_turned(&self) -> bool {
