@@ -163,7 +163,9 @@ impl Demand {
         };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
-        let thread = group * plane + validity + mask + interleaved + reading + layers;
+        // While a block is encoded with LZW it may come to half as much again as it has bytes.
+        let encoding = if self.compression == Compression::Lzw { block_samples / 2 } else { 0 };
+        let thread = group * plane + validity + mask + interleaved + encoding + reading + layers;
         let results = if self.pixel_interleaved { 1 } else { group };
         // Blocks are encoded into the memory in which they wait; a mask is next to nothing.
         (thread, encoded * results + self.block_pixels / 4)
@@ -208,9 +210,10 @@ impl Demand {
         // Half a result more lets a thread that is done begin its next while another is behind.
         let least = reserve_bytes * threads as u64;
         let good = (total_bytes / WINDOW_SHARE).max(least + reserve_bytes / 2);
-        [good, least].into_iter().find_map(|window_bytes| {
+        // Where memory is tight, a block that is decoded twice costs more than a thread that waits.
+        [(good, total_bytes / 2), (least, 0)].into_iter().find_map(|(window_bytes, enough)| {
             let cache_bytes = total_bytes.checked_sub(fixed + window_bytes)?;
-            (cache_bytes >= needs.least_cache()).then_some(Budget {
+            (cache_bytes >= needs.least_cache().max(enough)).then_some(Budget {
                 total_bytes,
                 threads,
                 band_group: group,
