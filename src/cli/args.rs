@@ -39,7 +39,7 @@ pub(crate) enum Command {
 /// `smalti mosaic`.
 #[derive(Debug, Args)]
 pub(crate) struct MosaicArgs {
-    /// Files, directories (searched for *.tif and *.tiff), patterns, or @list.txt
+    /// Files, directories (searched for *.tif and *.tiff), patterns, @list.txt, manifests, catalogues
     #[arg(value_name = "IN", required_unless_present = "input_list")]
     pub(crate) inputs: Vec<PathBuf>,
 
@@ -89,6 +89,14 @@ pub(crate) struct InputArgs {
     /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
     pub(crate) src_nodata: Option<NodataList>,
+
+    /// Which input lies on top: the last named, the last by name, the newest, or the finest
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t = SortArg::Input)]
+    pub(crate) sort: SortArg,
+
+    /// Order by an item of GDAL_METADATA: the largest lies on top, with :desc the smallest
+    #[arg(long, value_name = "KEY[:asc|desc]", conflicts_with = "sort")]
+    pub(crate) sort_by: Option<String>,
 }
 
 /// The output's grid.
@@ -269,6 +277,15 @@ pub(crate) struct SampleArgs {
     /// Print a JSON array with one object for each point
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `--sort`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SortArg {
+    Input,
+    Name,
+    Date,
+    Resolution,
 }
 
 /// `--resolution`.
