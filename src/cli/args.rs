@@ -7,6 +7,7 @@ use smalti::crs::Crs;
 use smalti::geometry::Bounds;
 use smalti::sample::{DataType, Nodata};
 
+use crate::cli::analysis_args::IndexArgs;
 use crate::cli::values::{self, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Print the values of all bands at points
     Sample(SampleArgs),
+    /// Save the virtual mosaic as JSON, to open it at once later, or as a VRT for GDAL
+    Index(Box<IndexArgs>),
 }
 
 /// `smalti mosaic`.

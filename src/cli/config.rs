@@ -66,6 +66,16 @@ pub(crate) fn mosaic_options(
     })
 }
 
+/// The part of [`mosaic_options`] that inputs and grid decide.
+pub(crate) fn set_options(input: &InputArgs, grid: &GridArgs) -> Result<MosaicOptions> {
+    Ok(MosaicOptions {
+        target: target_options(grid),
+        like: grid.like.as_deref().map(like_grid).transpose()?,
+        src_nodata: input.src_nodata.as_ref().map(|list| list.0.clone()),
+        ..MosaicOptions::default()
+    })
+}
+
 fn target_options(args: &GridArgs) -> TargetOptions {
     let resolution = match (args.res, args.resolution) {
         (Some(size), _) => Resolution::Fixed(size.0),
@@ -151,7 +161,8 @@ fn compression(format: &FormatArgs) -> Compression {
     }
 }
 
-fn check_output(path: &Path, overwrite: bool) -> Result<()> {
+/// Refuses an output that cannot be made, before anything is opened.
+pub(crate) fn check_output(path: &Path, overwrite: bool) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
         let reason = format!("there is no directory {}; make it first", parent.display());

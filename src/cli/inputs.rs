@@ -1,18 +1,22 @@
 //! From arguments to opened sources: the same for every command that takes many inputs.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::anyhow;
-use smalti::error::{ErrorKind, Result};
+use smalti::error::{Error, ErrorKind, InputError, Result};
 use smalti::mosaic::{MosaicOptions, Overlap};
-use smalti::observer::Observer;
+use smalti::observer::{Observer, Warning};
 use smalti::source::catalog;
 use smalti::source::entry::{Entries, Hints};
 use smalti::source::open::{Opened, open_entries};
 use smalti::source::sort::sort;
+use smalti::source::{Source, SourceNodata};
 
-use crate::cli::args::{GridArgs, InputArgs, RunArgs};
+use crate::cli::args::{AlignArg, GridArgs, InputArgs, RunArgs};
 use crate::cli::config;
+use crate::cli::output::{clean, say};
 use crate::cli::report::Failure;
 
 /// What is to be opened, in order: what is named, then what `--input-list` names.
@@ -25,17 +29,93 @@ pub(crate) fn named(entries: &Entries) -> impl Iterator<Item = &PathBuf> {
     entries.list.iter().map(|entry| &entry.path).chain(&entries.descriptors)
 }
 
-/// What a descriptor says of the whole mosaic counts where no option does.
-pub(crate) fn take_hints(hints: &Hints, grid: &GridArgs, options: &mut MosaicOptions) {
-    let chosen = grid.res.is_some()
+/// Whether an option says what the grid is.
+pub(crate) fn is_grid_chosen(grid: &GridArgs) -> bool {
+    grid.res.is_some()
         || grid.resolution.is_some()
         || grid.bounds.is_some()
         || grid.tap
-        || grid.like.is_some();
-    if !chosen {
-        options.like = hints.grid.clone();
-    }
+        || grid.like.is_some()
+        || !matches!(grid.align, AlignArg::Corner)
+}
+
+/// What a descriptor says of the whole mosaic counts where no option does; whether it gave the grid.
+pub(crate) fn take_hints(hints: &Hints, grid: &GridArgs, options: &mut MosaicOptions) -> bool {
     options.nodata = options.nodata.or(hints.nodata);
+    if is_grid_chosen(grid) || hints.grid.is_none() {
+        return false;
+    }
+    options.like = hints.grid.clone();
+    true
+}
+
+/// Puts `--src-nodata` into the sources themselves.
+pub(crate) fn override_nodata(sources: &mut [Source], options: &mut MosaicOptions) -> Result<()> {
+    let Some(values) = options.src_nodata.take() else { return Ok(()) };
+    for source in sources {
+        source.nodata = match values.as_slice() {
+            [] => SourceNodata::None,
+            [one] => SourceNodata::All(*one),
+            many if many.len() == source.bands() as usize => {
+                SourceNodata::Bands(many.iter().copied().map(Some).collect())
+            }
+            many => {
+                let (values, bands) = (many.len(), source.bands());
+                let reason =
+                    format!("{values} values for {bands} bands; give one, or one for each");
+                return Err(InputError::Option { option: "--src-nodata", reason }.into());
+            }
+        };
+        source.overridden = true;
+    }
+    Ok(())
+}
+
+/// Takes down what the library says while inputs are opened; prints it, unless told to be quiet.
+pub(crate) struct Notes {
+    quiet: bool,
+    stop: Arc<AtomicBool>,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Notes {
+    /// `stop` ends what is under way once it is true.
+    pub(crate) fn new(quiet: bool, stop: Arc<AtomicBool>) -> Notes {
+        Notes { quiet, stop, warnings: Mutex::default() }
+    }
+
+    /// One more warning.
+    pub(crate) fn add(&self, text: &str) {
+        if !self.quiet {
+            say(&format!("smalti: warning: {}", clean(text)));
+        }
+        self.list().push(text.to_owned());
+    }
+
+    /// All warnings so far.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.list().clone()
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<String>> {
+        // A panic while it is held leaves texts that are whole.
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Notes {
+    fn source_skipped(&self, error: &Error) {
+        say(&format!("smalti: skipped: {}", clean(&error.to_string())));
+        self.list().push(format!("skipped: {error}"));
+    }
+
+    fn warning(&self, warning: &Warning) {
+        self.add(&warning.to_string());
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// Opens all inputs and sorts them.

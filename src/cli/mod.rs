@@ -1,7 +1,9 @@
 //! The program: the only place where arguments, library and terminal meet.
 
+pub(crate) mod analysis_args;
 pub(crate) mod args;
 mod config;
+mod index;
 mod info;
 mod inputs;
 mod output;
@@ -33,6 +35,7 @@ pub(crate) fn run(arguments: &Cli) -> Result<Exit, Failure> {
         Command::Mosaic(args) => mosaic(args),
         Command::Info(args) => info::run(args),
         Command::Sample(args) => sample::run(args),
+        Command::Index(args) => index::run(args),
     }
 }
 

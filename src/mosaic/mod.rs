@@ -5,6 +5,7 @@ pub mod index;
 pub mod layer;
 pub mod plan;
 pub mod target;
+pub mod vrt_out;
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, FormatError, InputError, Result, ResultExt};
 use crate::source::discover;
 use crate::source::entry::{Entries, Entry, Hints};
-use crate::source::manifest;
+use crate::source::{index, manifest};
 
 /// Most bytes of a JSON or CSV descriptor. An index of a million sources takes about 200 MB.
 const MAX_BYTES: u64 = 2 << 30;
@@ -149,7 +149,11 @@ fn describe(path: &Path) -> Result<Option<Entries>> {
 }
 
 fn describe_json(path: &Path) -> Result<Entries> {
-    let value = parse_json(&read_text(path)?, path)?;
+    let text = read_text(path)?;
+    if index::is_index(&text) {
+        return index::read(&text, path.parent().unwrap_or(Path::new("")));
+    }
+    let value = parse_json(&text, path)?;
     let mut list = manifest::parse_json(&value)?;
     beside(path, &mut list);
     Ok(Entries { list, ..Entries::default() })

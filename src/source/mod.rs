@@ -6,8 +6,10 @@ pub mod catalog;
 pub mod discover;
 pub mod entry;
 pub mod files;
+pub mod index;
 pub mod manifest;
 pub mod open;
+pub mod relative;
 pub mod sort;
 pub(crate) mod streams;
 
