@@ -26,7 +26,7 @@ pub(crate) fn gather(inputs: &[PathBuf], input: &InputArgs) -> Result<Entries> {
 
 /// All files that are named, directly or by lists and descriptors, and those themselves.
 pub(crate) fn named(entries: &Entries) -> impl Iterator<Item = &PathBuf> {
-    entries.list.iter().map(|entry| &entry.path).chain(&entries.descriptors)
+    entries.list.iter().map(|entry| &entry.path).chain(&entries.descriptors).chain(&entries.nested)
 }
 
 /// Whether an option says what the grid is.
@@ -42,6 +42,7 @@ pub(crate) fn is_grid_chosen(grid: &GridArgs) -> bool {
 /// What a descriptor says of the whole mosaic counts where no option does; whether it gave the grid.
 pub(crate) fn take_hints(hints: &Hints, grid: &GridArgs, options: &mut MosaicOptions) -> bool {
     options.nodata = options.nodata.or(hints.nodata);
+    options.dtype = options.dtype.or(hints.dtype);
     if is_grid_chosen(grid) || hints.grid.is_none() {
         return false;
     }

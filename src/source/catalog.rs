@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, FormatError, InputError, Result, ResultExt};
 use crate::source::discover;
 use crate::source::entry::{Entries, Entry, Hints};
-use crate::source::{index, manifest};
+use crate::source::{index, manifest, vrt_flatten};
 
 /// Most bytes of a JSON or CSV descriptor. An index of a million sources takes about 200 MB.
 const MAX_BYTES: u64 = 2 << 30;
@@ -127,6 +127,7 @@ fn take_in(entry: Entry, found: &mut Entries) -> Result<()> {
     }
     found.list.extend(described.list);
     found.hints = described.hints;
+    found.nested.extend(described.descriptors);
     found.descriptors.push(path);
     Ok(())
 }
@@ -143,6 +144,7 @@ fn describe(path: &Path) -> Result<Option<Entries>> {
             beside(path, &mut list);
             Ok(Some(Entries { list, ..Entries::default() }))
         }
+        Some("vrt") => vrt_flatten::entries(path).map(Some),
         Some("json" | "geojson") => describe_json(path).map(Some),
         _ => Ok(None),
     }

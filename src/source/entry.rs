@@ -8,7 +8,7 @@ use crate::crs::Crs;
 use crate::error::{Error, InputError, Result};
 use crate::geometry::GeoTransform;
 use crate::grid::Grid;
-use crate::sample::Nodata;
+use crate::sample::{DataType, Nodata};
 use crate::source::{Source, SourceNodata, View};
 use crate::tiff::gdal_metadata::BandMetadata;
 
@@ -56,6 +56,8 @@ pub struct Hints {
     pub grid: Option<Grid>,
     /// Output nodata.
     pub nodata: Option<Nodata>,
+    /// Output type.
+    pub dtype: Option<DataType>,
 }
 
 /// What is to be opened, in order.
@@ -65,8 +67,10 @@ pub struct Entries {
     pub list: Vec<Entry>,
     /// Of the one descriptor that was named; nothing if there were other inputs.
     pub hints: Hints,
-    /// Files that were read on the way: lists, descriptors.
+    /// Lists and descriptors that were named.
     pub descriptors: Vec<PathBuf>,
+    /// Descriptors that those name.
+    pub nested: Vec<PathBuf>,
 }
 
 impl Overrides {
@@ -78,14 +82,18 @@ impl Overrides {
         let Source { dataset, stamp, nodata, .. } = source;
         let image = &dataset.image;
         let mut view = self.view.clone();
-        if view.window == image.size.window() {
-            view.window = None;
-        }
+        // Descriptors may name more pixels than there are, as GDAL allows.
+        let cut =
+            |window| image.size.window().and_then(|all| all.intersection(window)).unwrap_or(window);
+        view.window = view.window.map(cut).filter(|window| Some(*window) != image.size.window());
         view.check(image.size, image.bands)?;
         let identity =
             |map: &Arc<[Option<u32>]>| map.iter().copied().eq((0..image.bands).map(Some));
         if view.bands.as_ref().is_some_and(identity) {
             view.bands = None;
+        }
+        if dataset.mask.is_none() && dataset.alpha_band().is_none() {
+            view.ignore_mask = false;
         }
         // Usually the only reference: nobody else has seen this dataset yet.
         let mut dataset = Arc::unwrap_or_clone(dataset);

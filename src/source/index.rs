@@ -270,7 +270,7 @@ pub(super) fn read(text: &str, folder: &Path) -> Result<Entries> {
     }
     let grid = document.grid.map(|grid| grid.load(&crss)).transpose()?;
     let nodata = document.nodata.map(|text| Nodata::parse(&text)).transpose()?;
-    Ok(Entries { list, hints: Hints { grid, nodata }, descriptors: Vec::new() })
+    Ok(Entries { list, hints: Hints { grid, nodata, dtype: None }, ..Entries::default() })
 }
 
 fn bad(reason: impl Into<String>) -> Error {

@@ -14,6 +14,9 @@ pub mod sort;
 pub(crate) mod streams;
 
 pub mod view;
+mod vrt_flatten;
+mod vrt_in;
+mod xml;
 
 use std::path::Path;
 use std::sync::Arc;
