@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use smalti::sample::Nodata;
 
-use crate::cli::args::{GridArgs, InputArgs, OverlapArg, PixelArgs, RunArgs};
+use crate::cli::args::{FormatArgs, GridArgs, InputArgs, OverlapArg, PixelArgs, RunArgs};
 use crate::cli::values;
 
 /// Which mosaic.
@@ -56,12 +56,126 @@ pub(crate) struct IndexArgs {
     pub(crate) quiet: bool,
 }
 
-/// Pixels and resources, for those commands that need both.
+/// `smalti plan`.
 #[derive(Debug, Args)]
-pub(crate) struct RenderArgs {
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+
+    #[command(flatten)]
+    pub(crate) pixels: PixelArgs,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `smalti explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Easting or longitude of the point, in the mosaic's CRS
+    #[arg(value_name = "X", allow_negative_numbers = true, value_parser = values::coordinate)]
+    pub(crate) x: f64,
+
+    /// Northing or latitude of the point
+    #[arg(value_name = "Y", allow_negative_numbers = true, value_parser = values::coordinate)]
+    pub(crate) y: f64,
+
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `smalti footprints`.
+#[derive(Debug, Args)]
+pub(crate) struct FootprintsArgs {
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+
+    /// GeoJSON file to write, or - for standard output
+    #[arg(short, long, value_name = "OUT.geojson")]
+    pub(crate) output: PathBuf,
+
+    /// What to write: outlines of sources, places that none covers, places that several cover
+    #[arg(long, value_name = "WHAT[,WHAT]", value_enum, value_delimiter = ',',
+          default_values_t = [LayerArg::Sources, LayerArg::Gaps, LayerArg::Overlaps])]
+    pub(crate) layers: Vec<LayerArg>,
+
+    /// Replace OUT.geojson if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// Print errors, and inputs that are skipped, and nothing else
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `--layers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayerArg {
+    Sources,
+    Gaps,
+    Overlaps,
+}
+
+/// `smalti preview`.
+#[cfg(feature = "preview")]
+#[derive(Debug, Args)]
+pub(crate) struct PreviewArgs {
+    #[command(flatten)]
+    pub(crate) set: SetArgs,
+
+    /// PNG file to write
+    #[arg(short, long, value_name = "OUT.png")]
+    pub(crate) output: PathBuf,
+
+    /// Pixels of the longer side
+    #[arg(long, value_name = "N", default_value_t = 1024,
+          value_parser = clap::value_parser!(u32).range(16..=4096))]
+    pub(crate) size: u32,
+
+    /// Percentiles of the valid samples that become black and white; 0,100 for all
+    #[arg(long, value_name = "LOW,HIGH", default_value = "2,98", value_parser = values::percentiles)]
+    pub(crate) stretch: values::Percentiles,
+
+    /// Bands for red, green and blue, or one for gray, counted from 1
+    /// [default: the first three of RGB pictures, else the first]
+    #[arg(long, value_name = "N[,N,N]", value_delimiter = ',')]
+    pub(crate) show: Vec<u32>,
+
+    /// Draw the outlines of the sources
+    #[arg(long)]
+    pub(crate) footprints: bool,
+
+    #[command(flatten)]
+    pub(crate) pixels: PixelArgs,
+
+    /// Replace OUT.png if it exists
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// Print errors, and inputs that are skipped, and nothing else
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }

@@ -7,7 +7,9 @@ use smalti::crs::Crs;
 use smalti::geometry::Bounds;
 use smalti::sample::{DataType, Nodata};
 
-use crate::cli::analysis_args::IndexArgs;
+#[cfg(feature = "preview")]
+use crate::cli::analysis_args::PreviewArgs;
+use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
 use crate::cli::values::{self, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
@@ -37,6 +39,15 @@ pub(crate) enum Command {
     Sample(SampleArgs),
     /// Save the virtual mosaic as JSON, to open it at once later, or as a VRT for GDAL
     Index(Box<IndexArgs>),
+    /// Show what a mosaic would be, what it would cost, and what is wrong, without writing it
+    Plan(Box<PlanArgs>),
+    /// Say of a point which inputs lie there, their values, and which one counts
+    Explain(Box<ExplainArgs>),
+    /// Write the outlines of inputs, gaps and overlaps as GeoJSON
+    Footprints(Box<FootprintsArgs>),
+    /// Draw a small picture of the mosaic as PNG
+    #[cfg(feature = "preview")]
+    Preview(Box<PreviewArgs>),
 }
 
 /// `smalti mosaic`.

@@ -109,18 +109,26 @@ pub(crate) fn threads(run: &RunArgs) -> usize {
 /// How the mosaic is written. Checks the output's name and the codec's level, so that a wrong one is
 /// told before ten thousand inputs are opened.
 pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
-    let format = &args.format;
-    check_output(&args.output, format.overwrite)?;
+    check_output(&args.output, args.format.overwrite)?;
+    writing(&args.format, &args.pixels, &args.run)
+}
+
+/// The part of [`write_options`] that does not need an output.
+pub(crate) fn writing(
+    format: &FormatArgs,
+    pixels: &PixelArgs,
+    run: &RunArgs,
+) -> Result<WriteOptions> {
     let compression = compression(format);
     Encoder::new(compression, format.level)?;
     Ok(WriteOptions {
-        threads: threads(&args.run),
-        memory: match (args.run.memory, args.run.cache_fraction) {
+        threads: threads(run),
+        memory: match (run.memory, run.cache_fraction) {
             (Some(bytes), _) => MemoryLimit::Bytes(bytes),
             (None, Some(share)) => MemoryLimit::Fraction(share),
             (None, None) => MemoryLimit::Auto,
         },
-        io: match args.run.io {
+        io: match run.io {
             IoArg::Auto => IoMode::Auto,
             IoArg::Read => IoMode::Read,
             IoArg::Mmap => IoMode::Mmap,
@@ -143,7 +151,7 @@ pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
         sparse: format.sparse,
         statistics: format.stats == StatsArg::Exact,
         overwrite: format.overwrite,
-        nodata_clash: match args.pixels.on_nodata_clash {
+        nodata_clash: match pixels.on_nodata_clash {
             ClashArg::Error => NodataClash::Error,
             ClashArg::Warn => NodataClash::Warn,
             ClashArg::Nudge => NodataClash::Nudge,

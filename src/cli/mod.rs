@@ -3,11 +3,16 @@
 pub(crate) mod analysis_args;
 pub(crate) mod args;
 mod config;
+mod explain;
+mod footprints;
 mod index;
 mod info;
 mod inputs;
 mod output;
 mod pixels;
+mod plan;
+#[cfg(feature = "preview")]
+mod preview;
 mod progress;
 pub(crate) mod report;
 mod sample;
@@ -36,6 +41,11 @@ pub(crate) fn run(arguments: &Cli) -> Result<Exit, Failure> {
         Command::Info(args) => info::run(args),
         Command::Sample(args) => sample::run(args),
         Command::Index(args) => index::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Footprints(args) => footprints::run(args),
+        #[cfg(feature = "preview")]
+        Command::Preview(args) => preview::run(args),
     }
 }
 

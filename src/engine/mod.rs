@@ -2,6 +2,7 @@
 
 pub mod budget;
 mod encode;
+pub mod estimate;
 mod render;
 mod rows;
 pub mod stats;

@@ -1,6 +1,8 @@
 //! The virtual mosaic: a grid, its bands, and sources placed on it. No pixels.
 
 pub mod agree;
+pub mod coverage;
+pub mod describe;
 pub mod index;
 pub mod layer;
 pub mod plan;
