@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use smalti::mosaic::Overlap;
 use smalti::sample::Nodata;
 
-use crate::cli::args::{FormatArgs, GridArgs, InputArgs, OverlapArg, PixelArgs, RunArgs};
+use crate::cli::args::{FormatArgs, GridArgs, InputArgs, PixelArgs, RunArgs};
 use crate::cli::values;
 
 /// Which mosaic.
@@ -40,9 +41,9 @@ pub(crate) struct IndexArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
 
-    /// Which input counts where several have valid pixels, in the order they are named
-    #[arg(long, value_name = "RULE", value_enum, default_value_t = OverlapArg::Last)]
-    pub(crate) overlap: OverlapArg,
+    /// Which input counts where several have valid pixels, in the order they are named: last or first
+    #[arg(long, value_name = "RULE", default_value = "last", value_parser = values::overlap)]
+    pub(crate) overlap: Overlap,
 
     /// Nodata of the mosaic; may be negative, or nan [default: that of the first input]
     #[arg(long, value_name = "V", allow_hyphen_values = true, value_parser = values::nodata)]

@@ -9,14 +9,14 @@ use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
 use smalti::mosaic::target::{Align, Resolution, TargetOptions};
-use smalti::mosaic::{MosaicOptions, NodataMode, Overlap};
+use smalti::mosaic::{MosaicOptions, NodataMode};
 use smalti::source::open::{OpenOptions, open_source};
 use smalti::source::sort::SortKey;
 
 use crate::cli::args::{
     AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs, InterleaveArg,
-    IoArg, MosaicArgs, NodataModeArg, OverlapArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs,
-    SortArg, StatsArg,
+    IoArg, MosaicArgs, NodataModeArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs, SortArg,
+    StatsArg,
 };
 
 /// How inputs are opened.
@@ -49,10 +49,7 @@ pub(crate) fn mosaic_options(
     Ok(MosaicOptions {
         target: target_options(grid),
         like: grid.like.as_deref().map(like_grid).transpose()?,
-        overlap: match pixels.overlap {
-            OverlapArg::Last => Overlap::Last,
-            OverlapArg::First => Overlap::First,
-        },
+        overlap: pixels.overlap,
         src_nodata: input.src_nodata.as_ref().map(|list| list.0.clone()),
         nodata: pixels.nodata,
         nodata_mode: pixels.nodata_mode.map(|mode| match mode {
@@ -63,6 +60,8 @@ pub(crate) fn mosaic_options(
         dtype: pixels.dtype,
         alpha: pixels.alpha,
         mask: pixels.mask,
+        kernel: pixels.resampling,
+        valid_fraction: pixels.valid_fraction,
     })
 }
 

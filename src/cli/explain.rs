@@ -8,8 +8,8 @@ use smalti::engine::Reader;
 use smalti::error::Result as LibraryResult;
 use smalti::geometry::Window;
 use smalti::io::IoMode;
-use smalti::mosaic::layer::{FLOOR_PX, pixel_index};
 use smalti::mosaic::{Mosaic, Overlap};
+use smalti::resample::{FLOOR_PX, pixel_index};
 use smalti::with_raster;
 
 use crate::cli::analysis_args::ExplainArgs;
@@ -129,6 +129,10 @@ fn weigh(mosaic: &Mosaic, all: &mut [Said]) {
             .filter(|index| all[*index].samples.get(band).is_some_and(|(_, valid)| *valid))
             .collect();
         let number = |index: usize| all[index].samples[band].0.parse::<f64>().unwrap_or(f64::NAN);
+        if valid.is_empty() {
+            all.iter_mut().for_each(|said| said.weights.push(Some(0.0)));
+            continue;
+        }
         let shares = shares(mosaic.overlap, &valid, number);
         for (index, said) in all.iter_mut().enumerate() {
             let share = match valid.iter().position(|v| *v == index) {
@@ -140,18 +144,46 @@ fn weigh(mosaic: &Mosaic, all: &mut [Said]) {
     }
 }
 
-/// Shares of the valid sources `valid`, the one on top first.
-fn shares(overlap: Overlap, valid: &[usize], _number: impl Fn(usize) -> f64) -> Vec<Option<f64>> {
-    let winner = |best: Option<usize>| {
+/// Shares of the valid sources `valid`, the one on top first. Those of `feather` depend on the samples
+/// around, and those of a median of many on their order: `None` where there is more than one.
+fn shares(overlap: Overlap, valid: &[usize], number: impl Fn(usize) -> f64) -> Vec<Option<f64>> {
+    let winner = |best: Option<usize>| -> Vec<Option<f64>> {
         (0..valid.len()).map(|at| Some(f64::from(u8::from(best == Some(at))))).collect()
     };
+    let all = |share: f64| vec![Some(share); valid.len()];
+    let by = |sign: f64| {
+        (0..valid.len()).reduce(|best, at| {
+            let better = (number(valid[at]) - number(valid[best])) * sign > 0.0;
+            if better { at } else { best }
+        })
+    };
     match overlap {
+        _ if valid.len() == 1 && overlap != Overlap::Count => all(1.0),
         Overlap::Last | Overlap::First => winner((!valid.is_empty()).then_some(0)),
+        Overlap::Min => winner(by(-1.0)),
+        Overlap::Max => winner(by(1.0)),
+        Overlap::Mean => all(1.0 / valid.len() as f64),
+        Overlap::Sum | Overlap::Count => all(1.0),
+        Overlap::Median => median_shares(valid, number),
+        Overlap::Feather(_) => vec![None; valid.len()],
     }
 }
 
+/// One for the middle one, a half for each of the middle two.
+fn median_shares(valid: &[usize], number: impl Fn(usize) -> f64) -> Vec<Option<f64>> {
+    let mut order: Vec<usize> = (0..valid.len()).collect();
+    order.sort_by(|a, b| number(valid[*a]).total_cmp(&number(valid[*b])));
+    let mut shares = vec![Some(0.0); valid.len()];
+    let count = order.len();
+    let middle =
+        if count % 2 == 1 { count / 2..count / 2 + 1 } else { count / 2 - 1..count / 2 + 1 };
+    let share = 1.0 / middle.len() as f64;
+    order[middle].iter().for_each(|at| shares[*at] = Some(share));
+    shares
+}
+
 fn is_winner(said: &Said) -> bool {
-    said.weights.contains(&Some(1.0))
+    said.weights.iter().any(|weight| weight.is_none_or(|weight| weight > 0.0))
 }
 
 fn to_text(

@@ -13,7 +13,6 @@ use smalti::source::open::is_among;
 use smalti::source::relative::Namer;
 
 use crate::cli::analysis_args::IndexArgs;
-use crate::cli::args::OverlapArg;
 use crate::cli::inputs::{self, Notes};
 use crate::cli::output::{clean, say};
 use crate::cli::report::{Exit, Failure, Phase, bytes, count};
@@ -69,12 +68,14 @@ pub(crate) fn run(args: &IndexArgs) -> Result<Exit, Failure> {
 }
 
 fn mosaic_options(args: &IndexArgs) -> LibraryResult<MosaicOptions> {
-    let overlap = match args.overlap {
-        OverlapArg::Last => Overlap::Last,
-        OverlapArg::First => Overlap::First,
-    };
+    if !args.overlap.is_by_order() {
+        let reason = "an index keeps the order of inputs only: last or first; say other rules to \
+                      `smalti mosaic`"
+            .into();
+        return Err(InputError::Option { option: "--overlap", reason }.into());
+    }
     let mut options = config::set_options(&args.set.input, &args.set.grid)?;
-    (options.overlap, options.nodata) = (overlap, args.nodata);
+    (options.overlap, options.nodata) = (args.overlap, args.nodata);
     Ok(options)
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn override_nodata(sources: &mut [Source], options: &mut MosaicOption
 /// Takes down what the library says while inputs are opened; prints it, unless told to be quiet.
 pub(crate) struct Notes {
     quiet: bool,
+    silent: bool,
     stop: Arc<AtomicBool>,
     warnings: Mutex<Vec<String>>,
 }
@@ -82,7 +83,12 @@ pub(crate) struct Notes {
 impl Notes {
     /// `stop` ends what is under way once it is true.
     pub(crate) fn new(quiet: bool, stop: Arc<AtomicBool>) -> Notes {
-        Notes { quiet, stop, warnings: Mutex::default() }
+        Notes { quiet, silent: false, stop, warnings: Mutex::default() }
+    }
+
+    /// One that prints nothing at all, for those who print it themselves.
+    pub(crate) fn silent(stop: Arc<AtomicBool>) -> Notes {
+        Notes { quiet: true, silent: true, stop, warnings: Mutex::default() }
     }
 
     /// One more warning.
@@ -106,7 +112,9 @@ impl Notes {
 
 impl Observer for Notes {
     fn source_skipped(&self, error: &Error) {
-        say(&format!("smalti: skipped: {}", clean(&error.to_string())));
+        if !self.silent {
+            say(&format!("smalti: skipped: {}", clean(&error.to_string())));
+        }
         self.list().push(format!("skipped: {error}"));
     }
 

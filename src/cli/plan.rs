@@ -37,7 +37,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let mut options = config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels)?;
     let entries = inputs::gather(&args.set.inputs, &args.set.input)?;
     inputs::take_hints(&entries.hints, &args.set.grid, &mut options);
-    let notes = Notes::new(true, stop_flag()?);
+    let notes = Notes::silent(stop_flag()?);
     let mut plan = Plan {
         inputs: entries.list.len(),
         findings: Vec::new(),

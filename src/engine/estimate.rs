@@ -100,12 +100,12 @@ pub fn estimate(
     };
     let (source_blocks, decodes) = decodes(mosaic, &schedule, prepared.budget.cache_bytes);
     let sample = sample(mosaic, options, &survey, &prepared, observer)?;
-    let busy = survey.kinds.rendered() + survey.kinds.copied;
     let threads = prepared.budget.threads.max(1) as f64;
-    let empty_bytes = if options.sparse { 0 } else { sample.empty_bytes };
-    let output_bytes = prepared.overhead_bytes
-        + (sample.bytes_per_cell * busy as f64) as u64
-        + empty_bytes * survey.kinds.empty;
+    let empty_bytes = if options.sparse { 0.0 } else { sample.empty_bytes_per_pixel };
+    // The slack that is certain to do for tags is left out: they are small.
+    let output_bytes = prepared.overhead_bytes.saturating_sub(1 << 20)
+        + (sample.bytes_per_pixel * survey.busy_pixels) as u64
+        + (empty_bytes * survey.empty_pixels) as u64;
     Ok(Estimate {
         budget: prepared.budget,
         wanted_threads: prepared.wanted_threads,
@@ -116,7 +116,7 @@ pub fn estimate(
         decodes,
         raw_bytes: prepared.raw_bytes,
         output_bytes,
-        seconds: sample.seconds_per_cell * busy as f64 / threads,
+        seconds: sample.seconds_per_pixel * survey.busy_pixels / threads,
         sampled: sample.cells,
     })
 }
@@ -128,6 +128,10 @@ struct Survey {
     step: u64,
     /// Some of the cells that are not empty, whole ones first.
     busy: Vec<Cell>,
+    /// Pixels of all cells that are not empty.
+    busy_pixels: f64,
+    /// Pixels of those that are.
+    empty_pixels: f64,
 }
 
 fn survey(
@@ -140,6 +144,7 @@ fn survey(
     let step = cells.div_ceil(MOST_CELLS).max(1);
     let (mut kinds, mut whole, mut cut) = (Kinds::default(), Vec::new(), Vec::new());
     let mut hits = Vec::new();
+    let (mut busy_pixels, mut empty_pixels) = (0.0, 0.0);
     let mut index = 0;
     while index < cells {
         let cell = schedule.cell(index);
@@ -156,7 +161,11 @@ fn survey(
         } else {
             kinds.resampled += 1;
         }
-        if !hits.is_empty() {
+        let pixels = cell.window.pixels() as f64 * step as f64;
+        if hits.is_empty() {
+            empty_pixels += pixels;
+        } else {
+            busy_pixels += pixels;
             let full = cell.window.width == options.chunk && cell.window.height == options.chunk;
             if full { whole.push(cell) } else { cut.push(cell) }
         }
@@ -172,7 +181,7 @@ fn survey(
     let mut busy = if whole.is_empty() { cut } else { whole };
     let keep = (busy.len() as u64).div_ceil(SAMPLES).max(1) as usize;
     busy = busy.into_iter().skip(keep / 2).step_by(keep).collect();
-    Survey { kinds, step, busy }
+    Survey { kinds, step, busy, busy_pixels, empty_pixels }
 }
 
 /// Whether a cell's stored bytes could be those of a source's block (SPEC §8.5), by headers.
@@ -329,10 +338,10 @@ impl Lru {
 #[derive(Default)]
 struct Sampled {
     cells: u64,
-    bytes_per_cell: f64,
-    seconds_per_cell: f64,
-    /// Bytes of a cell that no source touches.
-    empty_bytes: u64,
+    bytes_per_pixel: f64,
+    seconds_per_pixel: f64,
+    /// Bytes of a pixel that no source touches.
+    empty_bytes_per_pixel: f64,
 }
 
 fn sample(
@@ -344,15 +353,14 @@ fn sample(
 ) -> Result<Sampled> {
     let encoder = || Encoder::new(options.compression, options.level);
     let mut sampled = Sampled::default();
-    let chunk = u64::from(options.chunk);
     // Large blocks are sampled in part: what counts is bytes a pixel.
     let side = options.chunk.min(512);
-    let planes = u64::from(mosaic.output_bands());
+    let planes = f64::from(mosaic.output_bands());
     let blank = vec![0u8; (u64::from(side) * u64::from(side)) as usize * mosaic.dtype.size()];
     let mut encoded = Vec::new();
     encoder()?.encode(&blank, &mut encoded)?;
-    let share = (chunk * chunk) as f64 / (f64::from(side) * f64::from(side));
-    sampled.empty_bytes = (encoded.len() as f64 * share) as u64 * planes;
+    sampled.empty_bytes_per_pixel =
+        encoded.len() as f64 * planes / (f64::from(side) * f64::from(side));
     let cache = SAMPLE_CACHE_BYTES.min(MemoryLimit::Auto.bytes()? / 4);
     let reader = Reader::new(mosaic, cache, IoMode::Read);
     let (mut pixels, mut bytes, mut seconds) = (0u64, 0u64, 0.0);
@@ -371,9 +379,8 @@ fn sample(
     }
     if pixels > 0 {
         // Alpha bands and masks compress to next to nothing.
-        let cell = (chunk * chunk) as f64 / pixels as f64;
-        sampled.bytes_per_cell = bytes as f64 * cell;
-        sampled.seconds_per_cell = seconds * cell;
+        sampled.bytes_per_pixel = bytes as f64 / pixels as f64;
+        sampled.seconds_per_pixel = seconds / pixels as f64;
     }
     Ok(sampled)
 }

@@ -120,7 +120,7 @@ fn nodata_text(source: &Source) -> String {
 
 fn type_finding(sources: &[Source], dtype: Option<DataType>, types: Groups) -> Finding {
     let list = types.list();
-    match (dtype, agree::data_type(sources, None)) {
+    match (dtype, agree::data_type(sources)) {
         (Some(dtype), _) => {
             let text = format!("the inputs differ in type: {list}; the output is {dtype}");
             types.finding(Severity::Note, "type", &text)

@@ -94,6 +94,13 @@ fn refuse(mosaic: &Mosaic) -> Result<()> {
     if mosaic.validity == ValidityOutput::Alpha {
         return Err(Error::unsupported("an alpha band made of validity, in a VRT", "pass --mask"));
     }
+    if !mosaic.overlap.is_by_order() {
+        let hint = "take last or first";
+        return Err(Error::unsupported(
+            "a rule of overlap other than last and first, in a VRT",
+            hint,
+        ));
+    }
     if mosaic.dtype == DataType::F64 || mosaic.dtype.size() < 8 {
         return Ok(());
     }
