@@ -9,6 +9,9 @@ use smalti::mosaic::Overlap;
 use smalti::resample::Kernel;
 use smalti::sample::{DataType, Nodata};
 
+#[cfg(feature = "preview")]
+use crate::cli::analysis_args::PreviewArgs;
+use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
 use crate::cli::values::{self, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
@@ -36,12 +39,23 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Print the values of all bands at points
     Sample(SampleArgs),
+    /// Save the virtual mosaic as JSON, to open it at once later, or as a VRT for GDAL
+    Index(Box<IndexArgs>),
+    /// Show what a mosaic would be, what it would cost, and what is wrong, without writing it
+    Plan(Box<PlanArgs>),
+    /// Say of a point which inputs lie there, their values, and which one counts
+    Explain(Box<ExplainArgs>),
+    /// Write the outlines of inputs, gaps and overlaps as GeoJSON
+    Footprints(Box<FootprintsArgs>),
+    /// Draw a small picture of the mosaic as PNG
+    #[cfg(feature = "preview")]
+    Preview(Box<PreviewArgs>),
 }
 
 /// `smalti mosaic`.
 #[derive(Debug, Args)]
 pub(crate) struct MosaicArgs {
-    /// Files, directories (searched for *.tif and *.tiff), patterns, or @list.txt
+    /// Files, directories (searched for *.tif and *.tiff), patterns, @list.txt, manifests, catalogues
     #[arg(value_name = "IN", required_unless_present = "input_list")]
     pub(crate) inputs: Vec<PathBuf>,
 
@@ -91,6 +105,14 @@ pub(crate) struct InputArgs {
     /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
     pub(crate) src_nodata: Option<NodataList>,
+
+    /// Which input lies on top: the last named, the last by name, the newest, or the finest
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t = SortArg::Input)]
+    pub(crate) sort: SortArg,
+
+    /// Order by an item of GDAL_METADATA: the largest lies on top, with :desc the smallest
+    #[arg(long, value_name = "KEY[:asc|desc]", conflicts_with = "sort")]
+    pub(crate) sort_by: Option<String>,
 }
 
 /// The output's grid.
@@ -280,6 +302,15 @@ pub(crate) struct SampleArgs {
     /// Print a JSON array with one object for each point
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `--sort`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SortArg {
+    Input,
+    Name,
+    Date,
+    Resolution,
 }
 
 /// `--resolution`.

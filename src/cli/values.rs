@@ -17,6 +17,22 @@ pub(crate) struct NodataList(pub(crate) Vec<Nodata>);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PixelSize(pub(crate) [f64; 2]);
 
+/// Value of `--stretch`: `[low, high]` in percent.
+#[cfg(feature = "preview")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Percentiles(pub(crate) [f64; 2]);
+
+/// `2,98`.
+#[cfg(feature = "preview")]
+pub(crate) fn percentiles(text: &str) -> Result<Percentiles, String> {
+    match numbers(text).as_deref() {
+        Some([low, high]) if *low >= 0.0 && low < high && *high <= 100.0 => {
+            Ok(Percentiles([*low, *high]))
+        }
+        _ => Err("expected two percentages, the lower one first, e.g. 2,98".into()),
+    }
+}
+
 /// What is wrong with a value, without the option's name: clap says that.
 fn reason(error: &smalti::Error) -> String {
     match error.kind() {

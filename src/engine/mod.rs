@@ -3,6 +3,7 @@
 pub mod budget;
 mod canvas;
 mod encode;
+pub mod estimate;
 mod layers;
 mod paint;
 mod render;

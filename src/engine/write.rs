@@ -10,7 +10,7 @@ use crate::engine::encode::{BlockEncoder, BlockFormat, Encoded, EncodedCanvas};
 use crate::engine::paint::Uses;
 use crate::engine::render::{RenderScratch, Renderer, shares_validity};
 use crate::engine::stats::{BandStats, digits};
-use crate::error::{Error, InputError, Result, ResultExt, bytes_text};
+use crate::error::{Error, ErrorKind, InputError, Result, ResultExt, bytes_text};
 use crate::io::{self, IoMode, StagedFile, Target};
 use crate::mosaic::plan::Schedule;
 use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
@@ -156,6 +156,41 @@ pub fn write_to(
     observer: &dyn Observer,
 ) -> Result<Report> {
     run(&WritePlan::new(mosaic, options)?, target, observer)
+}
+
+/// What is decided of a run before it starts, for those who want to know it without a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) budget: Budget,
+    pub(crate) wanted_threads: usize,
+    /// The least budget that would do, with one thread.
+    pub(crate) least_bytes: u64,
+    pub(crate) predictor: Predictor,
+    pub(crate) raw_bytes: u64,
+    /// Bytes of the output beside its blocks.
+    pub(crate) overhead_bytes: u64,
+}
+
+/// Decides it.
+///
+/// # Errors
+/// As [`write()`] before it starts.
+pub(crate) fn prepare(mosaic: &Mosaic, options: &WriteOptions) -> Result<Prepared> {
+    let plan = WritePlan::new(mosaic, options)?;
+    // The refusal of a budget of nothing says what would do.
+    let nothing = WriteOptions { threads: 1, memory: MemoryLimit::Bytes(0), ..options.clone() };
+    let least_bytes = match WritePlan::new(mosaic, &nothing).map_err(|error| error.into_kind()) {
+        Err(ErrorKind::Input(InputError::Memory { need_bytes, .. })) => need_bytes,
+        _ => plan.budget.total_bytes,
+    };
+    Ok(Prepared {
+        budget: plan.budget,
+        wanted_threads: plan.wanted_threads,
+        least_bytes,
+        predictor: plan.spec.predictor,
+        raw_bytes: plan.raw_bytes(),
+        overhead_bytes: plan.spec.overhead_bytes(),
+    })
 }
 
 /// Everything about a run that is decided before it starts.

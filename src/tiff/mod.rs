@@ -11,5 +11,6 @@ pub mod geokeys;
 pub(crate) mod ifd;
 pub mod layout;
 pub mod reader;
+pub(crate) mod saved;
 pub mod tag;
 pub mod writer;
