@@ -12,7 +12,8 @@ fn oracle() {
     let (mut rows, mut refused, mut bad, mut good) = (0, 0, 0, 0);
     let mut parser: Vec<Vec<String>> = Vec::new();
     for line in text.lines().filter(|l| !l.starts_with('#')).skip(1) {
-        let f: Vec<String> = line.split(',').map(str::to_owned).collect();
+        let mut f: Vec<String> = Vec::new();
+        for (i, part) in line.split('"').enumerate() { if i % 2 == 1 { let last = f.last_mut().unwrap(); last.push_str(part); } else { let joined = i > 0; for (k, w) in part.split(',').enumerate() { if joined && k == 0 { continue; } f.push(w.to_owned()); } } }
         // PROJ strings hold no commas here
         parser.push(f);
     }
@@ -50,4 +51,35 @@ fn oracle() {
         }
     }
     println!("rows {rows} good {good} bad {bad} refused {refused}");
+}
+
+#[test]
+fn forms() {
+    let Ok(path) = std::env::var("FORMS") else { return };
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut counts = std::collections::BTreeMap::new();
+    let mut cache: Option<(String, Option<Crs>)> = None;
+    for line in text.lines() {
+        let f: Vec<&str> = line.splitn(3, '\t').collect();
+        if cache.as_ref().is_none_or(|c| c.0 != f[0]) {
+            cache = Some((f[0].to_owned(), Crs::parse(f[0]).ok()));
+        }
+        let Some(coded) = &cache.as_ref().unwrap().1 else {
+            *counts.entry((f[1].to_owned(), "nocode")).or_insert(0) += 1;
+            continue;
+        };
+        let what = match Crs::parse(f[2]) {
+            Ok(crs) if crs.same_as(coded) => "same",
+            Ok(crs) => {
+                println!("DIFF {} {} {} | {} | {}", f[0], f[1], f[2], crs.srs_text().unwrap_or_default(), coded);
+                "differs"
+            }
+            Err(e) => {
+                println!("ERR {} {} {} {e}", f[0], f[1], f[2]);
+                "refused"
+            }
+        };
+        *counts.entry((f[1].to_owned(), what)).or_insert(0) += 1;
+    }
+    println!("{counts:#?}");
 }

@@ -92,7 +92,7 @@ impl Definition {
             }
             CrsKindRow::Projected { base, parameters, unit, axes, area } => {
                 let base = Definition::of_code(base)?.base;
-                let params = Params::parse(&parameters)?;
+                let params = Params::parse(&parameters)?.on(base.datum.ellipsoid);
                 let projection = Some(Projection { params, unit: unit.size, axes });
                 Some(Definition { id: Some(id), name, base, projection, area, vertical: None })
             }
@@ -164,7 +164,9 @@ impl Datum {
     /// ellipsoid.
     pub(super) fn named(name: &str, ellipsoid: Option<[f64; 2]>) -> Option<Datum> {
         let plain = datum_letters(name);
-        let known = table::datum_named(&plain).and_then(Datum::of_code);
+        // Some names of the tables look as if the writer did not know one.
+        let all = letters(name.strip_prefix("D_").unwrap_or(name));
+        let known = table::datum_named(&all).and_then(Datum::of_code);
         match (known, ellipsoid) {
             (Some(datum), None) => Some(datum),
             (Some(datum), Some(own)) if same_ellipsoid(datum.ellipsoid, own) => Some(datum),

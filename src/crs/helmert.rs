@@ -55,14 +55,15 @@ fn unit(y: f64, x: f64) -> (f64, f64) {
 /// One step between datums.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Step {
-    /// Translation in metres, rotation in radians (position vector, small angles), scale as a factor.
-    Helmert { translation: [f64; 3], rotation: [f64; 3], scale: f64, inverse: bool },
+    /// Translation in metres, rotation in radians (position vector, small angles), scale as a factor, and the point
+    /// that is turned about (Molodensky-Badekas; else the Earth's center).
+    Helmert { translation: [f64; 3], rotation: [f64; 3], scale: f64, pivot: [f64; 3], inverse: bool },
     /// Added to longitude and latitude, radians.
     Offset([f64; 2]),
 }
 
 impl Step {
-    /// From 3 to 7 numbers in metres, arc seconds and parts per million.
+    /// From 3, 7 or 10 numbers in metres, arc seconds and parts per million.
     pub(super) fn helmert(numbers: &[f64], inverse: bool) -> Step {
         let number = |at: usize| numbers.get(at).copied().unwrap_or(0.0);
         let second = (1.0 / 3600f64).to_radians();
@@ -70,6 +71,7 @@ impl Step {
             translation: [number(0), number(1), number(2)],
             rotation: [number(3) * second, number(4) * second, number(5) * second],
             scale: 1.0 + number(6) * 1e-6,
+            pivot: [number(7), number(8), number(9)],
             inverse,
         }
     }
@@ -99,8 +101,8 @@ impl Step {
     /// The step back.
     fn turned(&self) -> Step {
         match *self {
-            Step::Helmert { translation, rotation, scale, inverse } => {
-                Step::Helmert { translation, rotation, scale, inverse: !inverse }
+            Step::Helmert { translation, rotation, scale, pivot, inverse } => {
+                Step::Helmert { translation, rotation, scale, pivot, inverse: !inverse }
             }
             Step::Offset([lon, lat]) => Step::Offset([-lon, -lat]),
         }
@@ -119,9 +121,9 @@ pub(super) fn shift(steps: &[Step], from: &Ellipsoid, to: &Ellipsoid, point: [f6
     let mut geocentric: Option<[f64; 3]> = None;
     for step in steps {
         match step {
-            Step::Helmert { translation, rotation, scale, inverse } => {
+            Step::Helmert { .. } => {
                 let p = geocentric.unwrap_or_else(|| from.geocentric(lon, lat));
-                geocentric = Some(move_point(p, translation, rotation, *scale, *inverse));
+                geocentric = Some(move_point(step, p));
             }
             Step::Offset([dx, dy]) => {
                 if let Some(p) = geocentric.take() {
@@ -138,21 +140,26 @@ pub(super) fn shift(steps: &[Step], from: &Ellipsoid, to: &Ellipsoid, point: [f6
     }
 }
 
-fn move_point(
-    [x, y, z]: [f64; 3],
-    [tx, ty, tz]: &[f64; 3],
-    [rx, ry, rz]: &[f64; 3],
-    scale: f64,
-    inverse: bool,
-) -> [f64; 3] {
-    if inverse {
-        let [x, y, z] = [(x - tx) / scale, (y - ty) / scale, (z - tz) / scale];
-        return [x + rz * y - ry * z, -rz * x + y + rx * z, ry * x - rx * y + z];
+fn move_point(step: &Step, [x, y, z]: [f64; 3]) -> [f64; 3] {
+    let Step::Helmert { translation: [tx, ty, tz], rotation: [rx, ry, rz], scale, pivot, inverse } =
+        step
+    else {
+        return [x, y, z];
+    };
+    let [px, py, pz] = pivot;
+    if *inverse {
+        let [x, y, z] = [(x - tx - px) / scale, (y - ty - py) / scale, (z - tz - pz) / scale];
+        return [
+            px + x + rz * y - ry * z,
+            py - rz * x + y + rx * z,
+            pz + ry * x - rx * y + z,
+        ];
     }
+    let [x, y, z] = [x - px, y - py, z - pz];
     [
-        tx + scale * (x - rz * y + ry * z),
-        ty + scale * (rz * x + y - rx * z),
-        tz + scale * (-ry * x + rx * y + z),
+        px + tx + scale * (x - rz * y + ry * z),
+        py + ty + scale * (rz * x + y - rx * z),
+        pz + tz + scale * (-ry * x + rx * y + z),
     ]
 }
 

@@ -380,6 +380,7 @@ fn of_parameters(keys: &KeySet, unit: f64, base: Option<Base>) -> Result<Definit
 
 /// A projected CRS by parameters: that of the tables where they have it.
 fn finish(params: Params, axes: [u8; 2], unit: f64, base: Base) -> Definition {
+    let params = params.on(base.datum.ellipsoid);
     let projection = Some(Projection { params, unit, axes });
     let plain = Definition { id: None, name: None, base, projection, area: None, vertical: None };
     let coded = to_keys::find_code(&plain).and_then(Definition::of_code);

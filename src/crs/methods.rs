@@ -357,6 +357,7 @@ pub(super) fn projection(method: Method, roles: &Roles) -> Result<(Params, [u8; 
         M::HotineA => Some("no_uoff"),
         M::CassiniHyperbolic => Some("hyperbolic"),
         M::GeostationaryX => Some("sweep=x"),
+        M::Plain("mill" | "vandg") => Some("R_A"),
         _ => None,
     };
     // At the pole itself the parallel of true scale says that the scale there is 1.

@@ -1,8 +1,7 @@
 //! The way from one datum to another, chosen for a place (SPEC §6.3).
 //!
 //! Same datum: nothing to do. Else the shift that a CRS carries itself; else an operation of the tables, in either
-//! direction, or one on each side of WGS 84. Among several, the most accurate one whose area holds the place; where none
-//! does, PROJ's first. None known: ballpark, which takes longitude and latitude as they are, and must be asked for.
+//! direction, or one on each side of WGS 84. Among several, the most accurate one whose area holds the place. None known there: ballpark, which takes longitude and latitude as they are, and must be asked for.
 
 use super::definition::{Datum, Definition};
 use super::helmert::{Step, turned};
@@ -17,8 +16,6 @@ pub struct DatumShift {
     pub accuracy_m: Option<f64>,
     /// Where it is meant to be used: west, south, east, north in degrees; `east < west` across 180°.
     pub area: Option<[f64; 4]>,
-    /// The place lies in that area.
-    pub covers_place: bool,
     /// No operation is known: longitude and latitude are taken as they are.
     pub is_ballpark: bool,
 }
@@ -50,7 +47,7 @@ pub(super) fn choose(
         Err(Missing::Unknown { from, to }) if allow_ballpark => {
             let name = format!("ballpark from {from} to {to}");
             let shift =
-                DatumShift { name, accuracy_m: None, area: None, covers_place: true, is_ballpark: true };
+                DatumShift { name, accuracy_m: None, area: None, is_ballpark: true };
             Ok((Vec::new(), Some(shift)))
         }
         Ok((steps, Some(shift))) => Ok((steps, Some(shift))),
@@ -101,7 +98,6 @@ fn join(a: Option<DatumShift>, b: Option<DatumShift>) -> Option<DatumShift> {
         name: format!("{} + {}", a.name, b.name),
         accuracy_m: a.accuracy_m.zip(b.accuracy_m).map(|(a, b)| a + b),
         area: a.area,
-        covers_place: a.covers_place && b.covers_place,
         is_ballpark: false,
     })
 }
@@ -124,7 +120,6 @@ fn to_wgs84(datum: &Datum, place: Option<[f64; 2]>) -> Result<Way, Missing> {
             name: format!("the shift from {} to WGS 84 that the CRS gives", name()),
             accuracy_m: None,
             area: None,
-            covers_place: true,
             is_ballpark: false,
         };
         return Ok((steps, Some(shift)));
@@ -134,32 +129,32 @@ fn to_wgs84(datum: &Datum, place: Option<[f64; 2]>) -> Result<Way, Missing> {
     direct(id, wgs84, place)?.ok_or_else(unknown)
 }
 
-/// The best of some operations for a place.
+/// The best of some operations for a place: the most accurate, then the one for the smaller area; one for the sea only
+/// where it comes first, as in PROJ. `None` if none is for the place; without a place, the first.
 fn pick(
     all: Vec<OperationRow>,
     place: Option<[f64; 2]>,
 ) -> Result<Option<(Vec<Step>, DatumShift)>, Missing> {
-    let holds = |row: &&OperationRow| place.is_some_and(|place| contains(row.area, place));
-    // Stated accuracy, then the smaller area; the first of equals, as the rows lie in PROJ's order.
-    let rank = |row: &&OperationRow| (row.accuracy_m.unwrap_or(f64::INFINITY), size(row.area));
-    let best = all.iter().filter(holds).min_by(|a, b| {
-        let ((accuracy, area), (other, other_area)) = (rank(a), rank(b));
-        accuracy.total_cmp(&other).then(area.total_cmp(&other_area))
-    });
-    let covers_place = best.is_some();
-    let Some(row) = best.or_else(|| all.first()) else { return Ok(None) };
+    let mut best: Option<&OperationRow> = None;
+    for row in all.iter().filter(|row| place.is_none_or(|place| contains(row.area, place))) {
+        let Some(own) = best else {
+            best = Some(row);
+            continue;
+        };
+        let rank =
+            |row: &OperationRow| (row.accuracy_m.unwrap_or(f64::INFINITY), size(row.area));
+        if place.is_some() && !row.is_offshore && rank(row) < rank(own) {
+            best = Some(row);
+        }
+    }
+    let Some(row) = best else { return Ok(None) };
     let steps = Step::parse_all(&row.steps).map_err(|needs| Missing::Beyond {
         operation: format!("the datum operation {:?}", row.name),
         needs,
     })?;
-    let shift = DatumShift {
-        name: row.name.clone(),
-        accuracy_m: row.accuracy_m,
-        area: Some(row.area),
-        covers_place,
-        is_ballpark: false,
-    };
-    Ok(Some((steps, shift)))
+    let name = row.name.clone();
+    let area = Some(row.area);
+    Ok(Some((steps, DatumShift { name, accuracy_m: row.accuracy_m, area, is_ballpark: false })))
 }
 
 /// Whether a box in degrees, which may cross 180°, holds a place.
@@ -189,7 +184,8 @@ mod tests {
         let east = name([-75.0, 40.0]);
         assert_ne!(west, east);
         assert!(west.starts_with("NAD27 to WGS 84 ("), "{west}");
-        assert!(!shift(4267, 4326, [20.0, 50.0]).unwrap().unwrap().covers_place);
+        let nowhere = shift(4267, 4326, [20.0, 50.0]).unwrap_err();
+        assert!(matches!(nowhere, Missing::Unknown { .. }));
     }
 
     #[test]

@@ -77,6 +77,15 @@ impl Params {
         self.flags.iter().map(String::as_str)
     }
 
+    /// Takes off what has no effect on a sphere.
+    #[must_use]
+    pub(super) fn on(mut self, ellipsoid: [f64; 2]) -> Params {
+        if ellipsoid[1] == 0.0 {
+            self.flags.retain(|flag| flag != "R_A");
+        }
+        self
+    }
+
     /// The same projection, within what different writers round.
     pub(super) fn same_as(&self, other: &Params) -> bool {
         let same = |name: &str, a: f64, b: f64| match name {

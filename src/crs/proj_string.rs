@@ -166,6 +166,7 @@ pub(super) fn parse(text: &str) -> Result<Definition, String> {
         Some((web, base)) => (web, base),
         None => (params, plain.base.clone()),
     };
+    let params = params.on(base.datum.ellipsoid);
     Ok(Definition { base, projection: Some(Projection { params, unit, axes }), ..plain })
 }
 

@@ -67,7 +67,9 @@ pub(super) fn parse(text: &str) -> Result<Node, String> {
 }
 
 fn crs(json: &Json) -> Result<Node, String> {
-    let kind = json.get("type").and_then(Json::text).unwrap_or_default();
+    let kind = json.get("type").and_then(Json::text);
+    // A base CRS need not say its type.
+    let kind = kind.unwrap_or(if json.get("base_crs").is_some() { "ProjectedCRS" } else { "GeographicCRS" });
     let mut values = vec![name(json)];
     let keyword = match kind {
         "GeographicCRS" | "GeodeticCRS" => {

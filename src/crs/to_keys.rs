@@ -8,6 +8,8 @@ use super::close;
 use super::definition::{Base, Definition, Projection, Vertical, VerticalReference};
 use super::keys::{self, KeySet, KeyValue};
 use super::methods::{self, Method};
+use super::params::Params;
+use super::proj_string;
 use super::table::{self, Authority, CrsKindRow, Id};
 
 type Keys = Vec<(u16, KeyValue)>;
@@ -69,7 +71,8 @@ pub(super) fn find_code(definition: &Definition) -> Option<Id> {
         return definition.id;
     }
     let mut second = None;
-    let first = table::find_crs(|id, row| {
+    let kind = if definition.projection.is_some() { "P" } else { "G" };
+    let first = table::find_crs(kind, |id, row| {
         let is_it = id.authority == Authority::Epsg
             && may_be(&row.kind, definition)
             && Definition::of_code(id).is_some_and(|coded| coded.same_horizontal(definition));
@@ -83,16 +86,18 @@ pub(super) fn find_code(definition: &Definition) -> Option<Id> {
     first.or(second)
 }
 
-/// What can be told before anything dear: the projection's name and the unit, or the datum.
+/// What can be told without looking up the base: the projection and its unit, or the datum.
 fn may_be(row: &CrsKindRow, definition: &Definition) -> bool {
     match (row, &definition.projection) {
         (CrsKindRow::Projected { parameters, unit, .. }, Some(own)) => {
-            let proj = parameters.split([' ', '=']).nth(1).unwrap_or_default();
-            let is_zone = own.params.utm_zone().is_some();
-            (proj == own.params.proj || (proj == "utm" && is_zone)) && close(unit.size, own.unit)
+            close(unit.size, own.unit)
+                && Params::parse(parameters).is_some_and(|params| {
+                    params.on(definition.base.datum.ellipsoid).same_as(&own.params)
+                })
         }
-        (CrsKindRow::Geographic { datum, .. }, None) => {
-            definition.base.datum.id == Some(table::main_datum(*datum))
+        (CrsKindRow::Geographic { datum, unit, .. }, None) => {
+            // The realisations of WGS 84 need no look-up: 4326 comes before them.
+            close(unit.size, definition.base.unit) && definition.base.datum.id == Some(*datum)
         }
         _ => false,
     }
@@ -192,7 +197,7 @@ fn write_vertical(vertical: &Vertical, keys: &mut Keys) {
 }
 
 /// `ProjCoordTransGeoKey` and the keys of the parameters by PROJ's names; as libgeotiff writes them.
-fn geotiff_method(projection: &Projection) -> Option<(u16, &'static [(&'static str, u16)])> {
+fn geotiff_method(projection: &Projection, is_sphere: bool) -> Option<(u16, &'static [(&'static str, u16)])> {
     const NATURAL: &[(&str, u16)] =
         &[("lat_0", 3081), ("lon_0", 3080), ("k", 3092), ("x_0", 3082), ("y_0", 3083)];
     const CENTER: &[(&str, u16)] = &[("lat_0", 3089), ("lon_0", 3088), ("x_0", 3082), ("y_0", 3083)];
@@ -248,12 +253,12 @@ fn geotiff_method(projection: &Projection) -> Option<(u16, &'static [(&'static s
         ),
         "cass" if !params.is("hyperbolic") => (18, NATURAL),
         "gnom" => (19, CENTER),
-        "mill" => (20, CENTER),
+        "mill" if params.is("R_A") || is_sphere => (20, CENTER),
         "ortho" => (21, CENTER),
         "poly" => (22, NATURAL),
         "robin" => (23, CENTER),
         "sinu" => (24, CENTER),
-        "vandg" => (25, CENTER),
+        "vandg" if params.is("R_A") || is_sphere => (25, CENTER),
         "nzmg" => (26, NATURAL),
         "cea" if !params.is("R_A") => {
             (28, &[("lat_ts", 3078), ("lon_0", 3080), ("x_0", 3082), ("y_0", 3083)])
@@ -283,7 +288,8 @@ fn projected(definition: &Definition, projection: &Projection) -> Result<Keys, S
     write_base(&definition.base, None, &mut keys);
     keys.push(short(keys::PROJECTION, keys::USER_DEFINED));
     write_unit(projection.unit, "l", keys::LINEAR_UNITS, keys::LINEAR_UNIT_SIZE, &mut keys);
-    let Some((method, names)) = geotiff_method(projection) else {
+    let is_sphere = definition.base.datum.ellipsoid[1] == 0.0;
+    let Some((method, names)) = geotiff_method(projection, is_sphere) else {
         let wkt = esri_wkt(definition, projection)
             .ok_or_else(|| format!("the projection {} in GeoKeys", params.proj))?;
         keys.push((keys::PROJECTED_CITATION, KeyValue::Ascii(format!("ESRI PE String = {wkt}"))));
@@ -314,12 +320,17 @@ fn projected(definition: &Definition, projection: &Projection) -> Result<Keys, S
     Ok(keys)
 }
 
-/// ESRI's WKT of the projections that have a meridian and a false origin only, and of Web Mercator.
+/// WKT in ESRI's way for a citation; with PROJ's parameters where ESRI has no words, as GDAL writes it.
 fn esri_wkt(definition: &Definition, projection: &Projection) -> Option<String> {
     let params = &projection.params;
+    let mut values =
+        vec![("False_Easting", "x_0"), ("False_Northing", "y_0"), ("Central_Meridian", "lon_0")];
     let method = match params.proj.as_str() {
-        "webmerc" => "Mercator_Auxiliary_Sphere",
-        proj => methods::esri_name(Method::Plain(methods::plain(proj)?))?,
+        "webmerc" => {
+            values.push(("Standard_Parallel_1", "lat_ts"));
+            Some("Mercator_Auxiliary_Sphere")
+        }
+        proj => methods::plain(proj).and_then(|proj| methods::esri_name(Method::Plain(proj))),
     };
     if projection.axes != *b"en" || definition.base.meridian_degrees != 0.0 {
         return None;
@@ -331,16 +342,21 @@ fn esri_wkt(definition: &Definition, projection: &Projection) -> Option<String> 
         _ => definition.base.datum.name.replace([' ', '"'], "_"),
     };
     let name = definition.name.as_deref().unwrap_or("unnamed").replace('"', "_");
-    let extra = if params.proj == "webmerc" { ",PARAMETER[\"Auxiliary_Sphere_Type\",0.0]" } else { "" };
-    let parallel = if params.proj == "webmerc" { ",PARAMETER[\"Standard_Parallel_1\",0.0]" } else { "" };
+    let parameter = |(word, own): &(&str, &str)| {
+        let size = if own.ends_with("_0") && *own != "lon_0" { projection.unit } else { 1.0 };
+        format!("PARAMETER[\"{word}\",{:?}],", params.value(own) / size)
+    };
+    let (method, values, extension) = match method {
+        Some(method) => (method, values.iter().map(parameter).collect::<String>(), String::new()),
+        None => {
+            let text = proj_string::write(definition).replace(" +type=crs", " +wktext");
+            ("custom_proj4", String::new(), format!(",EXTENSION[\"PROJ4\",\"{text}\"]"))
+        }
+    };
     Some(format!(
         "PROJCS[\"{name}\",GEOGCS[\"GCS\",DATUM[\"{datum}\",SPHEROID[\"S\",{a:?},{inverse:?}]],\
          PRIMEM[\"Greenwich\",0.0],UNIT[\"Degree\",0.0174532925199433]],PROJECTION[\"{method}\"],\
-         PARAMETER[\"False_Easting\",{:?}],PARAMETER[\"False_Northing\",{:?}],\
-         PARAMETER[\"Central_Meridian\",{:?}]{parallel}{extra},UNIT[\"Meter\",{:?}]]",
-        params.value("x_0") / projection.unit,
-        params.value("y_0") / projection.unit,
-        params.value("lon_0"),
+         {values}UNIT[\"Meter\",{:?}]{extension}]",
         projection.unit,
     ))
 }

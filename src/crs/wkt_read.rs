@@ -183,7 +183,7 @@ fn base(node: &Node) -> Result<Base, String> {
             && names_agree(node, &Definition::of_code(id(node)?)?))
         .then_some(base.datum)
     };
-    let named = Datum::named(name, ellipsoid);
+    let named = named_datum(node, name, ellipsoid);
     let datum = match (coded, named) {
         (Some(datum), _) => Some(datum),
         (None, Some(datum)) if datum.id.is_some() => Some(datum),
@@ -217,6 +217,14 @@ fn base(node: &Node) -> Result<Base, String> {
         known.filter(|known| (known - written).abs() < 1e-6).unwrap_or(written)
     });
     Ok(Base { datum, meridian_degrees, unit })
+}
+
+/// A datum by name; EPSG has datums of their own for prime meridians, which ESRI names alike.
+fn named_datum(node: &Node, name: &str, ellipsoid: Option<[f64; 2]>) -> Option<Datum> {
+    let meridian = node.node(&["PRIMEM", "PRIMEMERIDIAN"]).filter(|m| m.number(1) != Some(0.0));
+    let full = meridian.and_then(|meridian| Some(format!("{name} ({})", meridian.text(0)?)));
+    let full = full.and_then(|full| Datum::named(&full, ellipsoid)).filter(|d| d.id.is_some());
+    full.or_else(|| Datum::named(name, ellipsoid))
 }
 
 fn ellipsoid(node: &Node) -> Result<[f64; 2], String> {
@@ -259,6 +267,7 @@ fn projected(node: &Node) -> Result<Definition, String> {
         None => {
             let conversion = node.node(&["CONVERSION", "DERIVINGCONVERSION"]).unwrap_or(node);
             let (params, axes) = conversion_of(conversion, unit, base.unit)?;
+            let params = params.on(base.datum.ellipsoid);
             Projection { params, unit, axes: axes_of(node).unwrap_or(axes) }
         }
     };

@@ -248,8 +248,9 @@ for name, code, in query("select distinct c.name, c.code from conversion_table c
 
 
 # Operations between datums: O + from > to -> candidates in PROJ's order, joined by ';', each
-# `name|accuracy|west,south,east,north|steps`; steps are joined by '+': `h:` 3 or 7 parameters (metres, arc seconds,
-# parts per million; position vector), `g:` longitude and latitude offset in arc seconds, `!` what is not known.
+# `name|accuracy|west,south,east,north|steps|o where it is for the sea only`; steps are joined by '+': `h:` 3, 7 or
+# 10 parameters (metres, arc seconds, parts per million; position vector; the point that is turned about), `i:` the same
+# backwards, `g:` longitude and latitude offset in arc seconds, `!` what is not known.
 # No steps: coordinates stay as they are.
 def rotated(args):
     v = [float(args.get(k, 0)) for k in ("x", "y", "z", "rx", "ry", "rz", "s")]
@@ -259,17 +260,11 @@ def rotated(args):
 
 
 def badekas(args):
-    x, y, z, rx, ry, rz, s = rotated(args)
-    p = [float(args.get(k, 0)) for k in ("px", "py", "pz")]
-    sec = math.pi / 180 / 3600
-    a, b, c = rx * sec, ry * sec, rz * sec
-    m = 1 + s * 1e-6
-    turned = [m * (p[0] - c * p[1] + b * p[2]), m * (c * p[0] + p[1] - a * p[2]), m * (-b * p[0] + a * p[1] + p[2])]
-    return [x + p[0] - turned[0], y + p[1] - turned[1], z + p[2] - turned[2], rx, ry, rz, s]
+    return rotated(args) + [float(args.get(k, 0)) for k in ("px", "py", "pz")]
 
 
 def inverse(v):
-    """Nearly the inverse; exact to well under a micrometre for 3 parameters, kept as `i:` for 7."""
+    """The inverse of 3 parameters; 7 are kept as `i:`."""
     return [-a for a in v]
 
 
@@ -285,7 +280,7 @@ def steps_of(definition):
         proj = args.get("proj")
         if proj in ("helmert", "molobadekas"):
             v = badekas(args) if proj == "molobadekas" else rotated(args)
-            if any(v[3:]):
+            if any(v[3:7]):
                 steps.append(("i:" if is_inverse else "h:") + ",".join(number(a) for a in v))
             else:
                 v = inverse(v) if is_inverse else v
@@ -310,7 +305,8 @@ def operations(source, target):
         if "allpark" in t.description:
             continue
         area = ",".join(number(v) for v in t.area_of_use.bounds) if t.area_of_use else "-180,-90,180,90"
-        entry = "|".join([clean(t.description), number(t.accuracy), area, steps_of(t.definition)])
+        sea = "o" if t.area_of_use and "- offshore" in t.area_of_use.name else ""
+        entry = "|".join([clean(t.description), number(t.accuracy), area, steps_of(t.definition), sea])
         if entry not in found:
             found.append(entry)
     return ";".join(found)
