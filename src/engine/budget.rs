@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::codec::Compression;
+use crate::engine::layers::worker_bytes;
 use crate::error::{Error, InputError, Result, bytes_text};
 use crate::geometry::Window;
 use crate::mosaic::Mosaic;
@@ -142,8 +143,10 @@ pub struct Budget {
 
 impl Demand {
     /// Worker's own buffers, and the bytes of one result at worst.
-    fn costs(&self, needs: &SourceNeeds, group: u32) -> (u64, u64) {
+    fn costs(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32) -> (u64, u64) {
         let SourceNeeds { decoded, stored, planar, chunky, masked, .. } = *needs;
+        let planes = if self.shared_validity { 1 } else { group };
+        let layers = worker_bytes(mosaic, self.chunk, group, planes);
         let group = u64::from(group);
         let plane = self.block_pixels * self.sample_bytes;
         let validity = self.block_pixels * if self.shared_validity { 1 } else { group };
@@ -160,7 +163,7 @@ impl Demand {
         };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
-        let thread = group * plane + validity + mask + interleaved + reading;
+        let thread = group * plane + validity + mask + interleaved + reading + layers;
         let results = if self.pixel_interleaved { 1 } else { group };
         // Blocks are encoded into the memory in which they wait; a mask is next to nothing.
         (thread, encoded * results + self.block_pixels / 4)
@@ -183,7 +186,7 @@ impl Demand {
         let fits = needs.decoded <= total_bytes / LARGEST_SHARE;
         for threads in (1..=self.threads.max(1)).rev().filter(|_| fits) {
             for group in &groups {
-                if let Some(budget) = self.try_share(&needs, total_bytes, threads, *group) {
+                if let Some(budget) = self.try_share(mosaic, &needs, total_bytes, threads, *group) {
                     return Ok(budget);
                 }
             }
@@ -194,12 +197,13 @@ impl Demand {
 
     fn try_share(
         &self,
+        mosaic: &Mosaic,
         needs: &SourceNeeds,
         total_bytes: u64,
         threads: usize,
         group: u32,
     ) -> Option<Budget> {
-        let (thread_bytes, reserve_bytes) = self.costs(needs, group);
+        let (thread_bytes, reserve_bytes) = self.costs(mosaic, needs, group);
         let fixed = FIXED_BYTES + needs.stream_bytes(threads) + thread_bytes * threads as u64;
         // Half a result more lets a thread that is done begin its next while another is behind.
         let least = reserve_bytes * threads as u64;
@@ -219,7 +223,7 @@ impl Demand {
     }
 
     fn refuse(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32, budget_bytes: u64) -> Error {
-        let (thread, reserve) = self.costs(needs, group);
+        let (thread, reserve) = self.costs(mosaic, needs, group);
         let together =
             FIXED_BYTES + needs.stream_bytes(self.threads) + thread + reserve + needs.least_cache();
         let need_bytes = together.max(needs.decoded * LARGEST_SHARE);

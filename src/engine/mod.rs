@@ -1,10 +1,14 @@
 //! Renders windows of a mosaic ([`Reader`]) and writes it as one GeoTIFF ([`write()`]).
 
 pub mod budget;
+mod canvas;
 mod encode;
+mod layers;
+mod paint;
 mod render;
 mod rows;
 pub mod stats;
+mod tile;
 mod write;
 
 use crate::error::{Error, InputError, Result};
@@ -19,7 +23,9 @@ use crate::with_dtype;
 pub use budget::MemoryLimit;
 pub use write::{BigTiff, NodataClash, PredictorChoice, Report, WriteOptions, write, write_to};
 
-use render::{Canvas, RenderScratch, Renderer, Uses};
+use canvas::Canvas;
+use paint::Uses;
+use render::{RenderScratch, Renderer};
 
 /// Reads windows of a mosaic, one at a time or from many threads.
 ///

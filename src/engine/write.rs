@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use crate::codec::{Compression, Predictor};
 use crate::engine::budget::{Budget, Demand, MemoryLimit};
+use crate::engine::canvas::Canvas;
 use crate::engine::encode::{BlockEncoder, BlockFormat, Encoded, EncodedCanvas};
-use crate::engine::render::{Canvas, RenderScratch, Renderer, Uses, shares_validity};
+use crate::engine::paint::Uses;
+use crate::engine::render::{RenderScratch, Renderer, shares_validity};
 use crate::engine::stats::{BandStats, digits};
 use crate::error::{Error, InputError, Result, ResultExt, bytes_text};
 use crate::io::{self, IoMode, StagedFile, Target};
