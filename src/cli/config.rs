@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use smalti::codec::{Compression, Encoder, Predictor};
-use smalti::engine::{BigTiff, MemoryLimit, NodataClash, PredictorChoice, WriteOptions};
+use smalti::engine::{
+    BigTiff, MemoryLimit, NodataClash, OverviewKernel, PredictorChoice, WriteOptions,
+};
 use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
@@ -14,9 +16,10 @@ use smalti::source::discover::{discover, read_list};
 use smalti::source::open::{OpenOptions, open_source};
 
 use crate::cli::args::{
-    AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InterleaveArg, IoArg,
-    MosaicArgs, NodataModeArg, OverlapArg, PredictorArg, ResolutionArg, StatsArg,
+    AlignArg, BigTiffArg, ClashArg, CompressArg, GridArgs, InterleaveArg, IoArg, MosaicArgs,
+    NodataModeArg, OverlapArg, OverviewArg, PredictorArg, ResolutionArg, StatsArg,
 };
+use crate::cli::values::Chunk;
 
 /// The inputs' paths, in order: those that are named, then those of `--input-list`.
 pub(crate) fn input_paths(args: &MosaicArgs) -> Result<Vec<PathBuf>> {
@@ -96,7 +99,12 @@ fn threads(args: &MosaicArgs) -> usize {
 pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
     let format = &args.format;
     check_output(&args.output, format.overwrite)?;
-    let compression = compression(format);
+    let compression = compression(format.compress);
+    let defaults = WriteOptions::default();
+    if format.overview_resampling.is_some() && !format.cog && !format.overviews {
+        let reason = "there are no overviews without --cog or --overviews".into();
+        return Err(InputError::Option { option: "--overview-resampling", reason }.into());
+    }
     Encoder::new(compression, format.level)?;
     Ok(WriteOptions {
         threads: threads(args),
@@ -110,15 +118,22 @@ pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
             IoArg::Read => IoMode::Read,
             IoArg::Mmap => IoMode::Mmap,
         },
-        chunk: format.chunk,
-        pixel_interleaved: matches!(format.interleave, InterleaveArg::Pixel),
+        chunk: match format.chunk {
+            Some(Chunk::Side(side)) => side,
+            _ if format.cog => 512,
+            _ => defaults.chunk,
+        },
+        pixel_interleaved: match format.interleave {
+            Some(order) => matches!(order, InterleaveArg::Pixel),
+            None => format.cog,
+        },
         compression,
         level: format.level,
         predictor: match format.predictor {
-            PredictorArg::Auto => PredictorChoice::Auto,
-            PredictorArg::None => PredictorChoice::Fixed(Predictor::None),
-            PredictorArg::Horizontal => PredictorChoice::Fixed(Predictor::Horizontal),
-            PredictorArg::Float => PredictorChoice::Fixed(Predictor::Float),
+            None | Some(PredictorArg::Auto) => PredictorChoice::Auto,
+            Some(PredictorArg::None) => PredictorChoice::Fixed(Predictor::None),
+            Some(PredictorArg::Horizontal) => PredictorChoice::Fixed(Predictor::Horizontal),
+            Some(PredictorArg::Float) => PredictorChoice::Fixed(Predictor::Float),
         },
         big_tiff: match format.bigtiff {
             BigTiffArg::Auto => BigTiff::Auto,
@@ -133,16 +148,25 @@ pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
             ClashArg::Warn => NodataClash::Warn,
             ClashArg::Nudge => NodataClash::Nudge,
         },
+        cog: format.cog,
+        overviews: format.overviews,
+        overview_kernel: format.overview_resampling.map(|kernel| match kernel {
+            OverviewArg::Nearest => OverviewKernel::Nearest,
+            OverviewArg::Average => OverviewKernel::Average,
+            OverviewArg::Bilinear => OverviewKernel::Bilinear,
+            OverviewArg::Cubic => OverviewKernel::Cubic,
+            OverviewArg::Mode => OverviewKernel::Mode,
+        }),
     })
 }
 
-fn compression(format: &FormatArgs) -> Compression {
-    match format.compress {
-        CompressArg::None => Compression::None,
-        CompressArg::Lzw => Compression::Lzw,
-        CompressArg::Deflate => Compression::Deflate,
-        CompressArg::Zstd => Compression::Zstd,
-        CompressArg::Packbits => Compression::PackBits,
+fn compression(wanted: Option<CompressArg>) -> Compression {
+    match wanted {
+        Some(CompressArg::None) => Compression::None,
+        None | Some(CompressArg::Lzw) => Compression::Lzw,
+        Some(CompressArg::Deflate) => Compression::Deflate,
+        Some(CompressArg::Zstd) => Compression::Zstd,
+        Some(CompressArg::Packbits) => Compression::PackBits,
     }
 }
 

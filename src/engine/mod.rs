@@ -2,8 +2,13 @@
 
 pub mod budget;
 mod encode;
+mod overview;
+mod pyramid;
+mod reduce;
 mod render;
 mod rows;
+mod run;
+mod spec;
 pub mod stats;
 mod write;
 
@@ -17,6 +22,7 @@ use crate::source::blocks::Blocks;
 use crate::with_dtype;
 
 pub use budget::MemoryLimit;
+pub use reduce::OverviewKernel;
 pub use write::{BigTiff, NodataClash, PredictorChoice, Report, WriteOptions, write, write_to};
 
 use render::{Canvas, RenderScratch, Renderer, Uses};
