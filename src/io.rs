@@ -214,8 +214,30 @@ pub trait Target: Send {
     ///
     /// # Errors
     /// [`IoKind::Unsupported`] where there is none; as the operating system says.
-    fn scratch(&mut self) -> io::Result<File> {
+    fn scratch(&mut self) -> io::Result<ScratchFile> {
         Err(IoKind::Unsupported.into())
+    }
+}
+
+/// A nameless file for what does not fit in memory.
+#[derive(Debug)]
+pub struct ScratchFile(File);
+
+impl ScratchFile {
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        ReadAt::read_exact_at(&self.0, offset, buffer)
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_all_at(&self.0, offset, bytes)
     }
 }
 
@@ -238,11 +260,7 @@ fn plain_copy(
     Ok(())
 }
 
-/// Writes all of `bytes` at `offset`.
-///
-/// # Errors
-/// As the operating system says.
-pub fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     #[cfg(unix)]
     {
         std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
@@ -455,12 +473,12 @@ impl Target for StagedFile {
         })
     }
 
-    fn scratch(&mut self) -> io::Result<File> {
+    fn scratch(&mut self) -> io::Result<ScratchFile> {
         let path = own_name(&self.target, "spill").map_err(io::Error::other)?;
         let file = open_own(&path)?;
         std::fs::remove_file(&path)?;
         file.set_len(0)?;
-        Ok(file)
+        Ok(ScratchFile(file))
     }
 
     #[cfg(target_os = "linux")]

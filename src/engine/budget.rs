@@ -451,6 +451,7 @@ mod tests {
                     shared_validity: false,
                     pixel_interleaved,
                     compression: Compression::Lzw,
+                    overviews: None,
                 };
                 let costs: Vec<(u64, u64)> = (1..=12).map(|g| demand.costs(&needs, g)).collect();
                 assert!(costs.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{costs:?}");

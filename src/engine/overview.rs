@@ -95,14 +95,7 @@ impl Levels {
         }
     }
 
-    /// Blocks of all overviews.
-    pub(crate) fn overview_blocks(&self) -> u64 {
-        let of = |size: &Size| {
-            u64::from(size.width.div_ceil(self.chunk)) * u64::from(size.height.div_ceil(self.chunk))
-        };
-        self.sizes[1..].iter().map(of).sum()
-    }
-
+    /// The axes and pixels of a region.
     pub(crate) fn area(&self, region: &Region) -> Area {
         let (below, above) =
             (self.sizes[region.level as usize - 1], self.sizes[region.level as usize]);

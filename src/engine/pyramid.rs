@@ -5,14 +5,13 @@
 //! not depend on the order of the pieces.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fs::File;
 use std::sync::Arc;
 
 use crate::engine::overview::{Levels, Piece, Region};
 use crate::engine::reduce::{Reducer, Tile};
 use crate::error::{ErrorKind, Result};
 use crate::geometry::Window;
-use crate::io::{self, ReadAt};
+use crate::io::ScratchFile;
 use crate::sample::Sample;
 
 /// A block of an overview whose samples are complete; `None` if nothing in it is valid.
@@ -74,7 +73,7 @@ impl<T: Sample> Pyramid<T> {
         levels: Levels,
         reducer: Reducer<T>,
         capacity: u64,
-        file: Option<File>,
+        file: Option<ScratchFile>,
     ) -> Pyramid<T> {
         Pyramid {
             levels,
@@ -207,7 +206,7 @@ impl<T: Sample> Pyramid<T> {
 /// A file of tiles; room that is free again is used for tiles of the same length.
 #[derive(Debug)]
 struct Scratch {
-    file: Option<File>,
+    file: Option<ScratchFile>,
     end: u64,
     free: HashMap<u64, Vec<u64>>,
 }
@@ -226,8 +225,8 @@ impl Scratch {
             }
         };
         let samples: &[u8] = bytemuck::cast_slice(&tile.samples);
-        io::write_all_at(file, at, samples)?;
-        io::write_all_at(file, at + samples.len() as u64, &tile.valid)?;
+        file.write_all_at(at, samples)?;
+        file.write_all_at(at + samples.len() as u64, &tile.valid)?;
         Ok(at)
     }
 

@@ -13,7 +13,7 @@ use crate::engine::render::{Canvas, RenderScratch, Renderer, Uses, shares_validi
 use crate::engine::spec;
 use crate::engine::stats::BandStats;
 use crate::engine::write::{NodataClash, Report, WritePlan};
-use crate::error::{Error, InputError, Result};
+use crate::error::{Error, ErrorKind, InputError, Result};
 use crate::io::Target;
 use crate::mosaic::ValidityOutput;
 use crate::mosaic::plan::Cell;
@@ -119,6 +119,9 @@ fn run_as<T: Sample>(
         |index, item| sink.take_in(plan.schedule.cell(index / groups), item, observer),
     )?;
     sink.drain(0)?;
+    if sink.overviews.as_ref().is_some_and(|(pyramid, _)| !pyramid.is_empty()) {
+        return Err(ErrorKind::Panicked("overviews are incomplete".into()).into());
+    }
     sink.sums.stats.wait_seconds = waited.as_secs_f64();
     let Sink { sums, writer, .. } = sink;
     sums.finish(plan, writer, &blocks, observer)
