@@ -108,7 +108,7 @@ fn cache(c: &mut Criterion) {
     let blocks = Blocks::new(mosaic.sources(), 1 << 28, 2, IoMode::Auto);
     let get = |by: u32, scratch: &mut ReadScratch| {
         let id = BlockId { bx: 0, by, plane: 0 };
-        let request = Request { source: 0, part: Part::Image, id, uses: u64::MAX };
+        let request = Request { source: 0, part: Part::Image, id, uses: u64::MAX, takes: true };
         black_box(blocks.get(request, true, scratch).unwrap());
     };
     let mut group = c.benchmark_group("cache");

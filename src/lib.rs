@@ -59,6 +59,7 @@ pub mod mosaic;
 pub mod observer;
 pub mod ordered;
 pub mod raster;
+pub mod resample;
 pub mod sample;
 pub mod source;
 pub mod tiff;

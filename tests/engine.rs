@@ -113,7 +113,7 @@ fn brute_force(mosaic: &Mosaic, scenes: &[Scene], rules: &Rules) -> Vec<Expected
     let size = mosaic.grid.size;
     let top_down: Vec<&Scene> = match rules.overlap {
         Overlap::Last => scenes.iter().rev().collect(),
-        Overlap::First => scenes.iter().collect(),
+        _ => scenes.iter().collect(),
     };
     let mut out = Vec::new();
     for band in 0..mosaic.bands as usize {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use smalti::crs::Crs;
 use smalti::geometry::Bounds;
+use smalti::mosaic::Overlap;
+use smalti::resample::Kernel;
 use smalti::sample::{DataType, Nodata};
 
 use crate::cli::values::{self, Chunk, NodataList, PixelSize};
@@ -127,13 +129,22 @@ pub(crate) struct GridArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pixels")]
 pub(crate) struct PixelArgs {
-    /// Which input counts where several have valid pixels, in the order they are named
-    #[arg(long, value_name = "RULE", value_enum, default_value_t = OverlapArg::Last)]
-    pub(crate) overlap: OverlapArg,
+    /// What several valid samples of a pixel give: last, first (in the order the inputs are named),
+    /// min, max, mean, median, sum, count, or feather[:PX], a mean weighted by the distance to the edge
+    /// of an input's data, up to PX pixels [default: 64]
+    #[arg(long, value_name = "RULE", default_value = "last", value_parser = values::overlap)]
+    pub(crate) overlap: Overlap,
 
-    /// How inputs off the grid are resampled; only `nearest` is supported yet
+    /// How inputs off the grid are resampled: nearest, bilinear, cubic, cubicspline, lanczos, average,
+    /// mode, min, max, med, q1, q3, rms, sum
     #[arg(long, value_name = "KERNEL", default_value = "nearest", value_parser = values::kernel)]
-    pub(crate) resampling: String,
+    pub(crate) resampling: Kernel,
+
+    /// Least share of a pixel's area, 0 to 1, that must be valid for average, mode, min, max, med, q1,
+    /// q3, rms and sum [default: any]
+    #[arg(long, value_name = "F", default_value = "0", hide_default_value = true,
+          value_parser = values::share)]
+    pub(crate) valid_fraction: f64,
 
     /// Data type: u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 [default: the smallest that holds all]
     #[arg(long, value_name = "TYPE", value_parser = values::data_type)]
@@ -299,13 +310,6 @@ pub(crate) enum ResolutionArg {
 pub(crate) enum AlignArg {
     Corner,
     Largest,
-}
-
-/// `--overlap`.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum OverlapArg {
-    Last,
-    First,
 }
 
 /// `--nodata-mode`.

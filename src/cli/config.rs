@@ -11,13 +11,13 @@ use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
 use smalti::mosaic::target::{Align, Resolution, TargetOptions};
-use smalti::mosaic::{MosaicOptions, NodataMode, Overlap};
+use smalti::mosaic::{MosaicOptions, NodataMode};
 use smalti::source::discover::{discover, read_list};
 use smalti::source::open::{OpenOptions, open_source};
 
 use crate::cli::args::{
     AlignArg, BigTiffArg, ClashArg, CompressArg, GridArgs, InterleaveArg, IoArg, MosaicArgs,
-    NodataModeArg, OverlapArg, OverviewArg, PredictorArg, ResolutionArg, StatsArg,
+    NodataModeArg, OverviewArg, PredictorArg, ResolutionArg, StatsArg,
 };
 use crate::cli::values::Chunk;
 
@@ -48,10 +48,7 @@ pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
     Ok(MosaicOptions {
         target: target_options(&args.grid),
         like: args.grid.like.as_deref().map(like_grid).transpose()?,
-        overlap: match pixels.overlap {
-            OverlapArg::Last => Overlap::Last,
-            OverlapArg::First => Overlap::First,
-        },
+        overlap: pixels.overlap,
         src_nodata: args.input.src_nodata.as_ref().map(|list| list.0.clone()),
         nodata: pixels.nodata,
         nodata_mode: pixels.nodata_mode.map(|mode| match mode {
@@ -62,6 +59,8 @@ pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
         dtype: pixels.dtype,
         alpha: pixels.alpha,
         mask: pixels.mask,
+        kernel: pixels.resampling,
+        valid_fraction: pixels.valid_fraction,
     })
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use smalti::engine::Reader;
 use smalti::error::Result as LibraryResult;
 use smalti::geometry::Window;
-use smalti::mosaic::layer::FLOOR_PX;
+use smalti::resample::FLOOR_PX;
 use smalti::source::Source;
 use smalti::source::open::open_source;
 use smalti::with_raster;

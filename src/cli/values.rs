@@ -5,25 +5,9 @@ use bytesize::ByteSize;
 use smalti::crs::Crs;
 use smalti::error::{ErrorKind, InputError};
 use smalti::geometry::Bounds;
+use smalti::mosaic::Overlap;
+use smalti::resample::Kernel;
 use smalti::sample::{DataType, Nodata};
-
-/// Kernels that SPEC §5.6 names; all but the first come later.
-const KERNELS: [&str; 14] = [
-    "nearest",
-    "bilinear",
-    "cubic",
-    "cubicspline",
-    "lanczos",
-    "average",
-    "mode",
-    "min",
-    "max",
-    "med",
-    "q1",
-    "q3",
-    "rms",
-    "sum",
-];
 
 /// Value of `--src-nodata`; empty for `none`.
 #[derive(Debug, Clone)]
@@ -101,15 +85,47 @@ pub(crate) fn data_type(text: &str) -> Result<DataType, String> {
     })
 }
 
-/// `nearest`; others are refused by name.
-pub(crate) fn kernel(text: &str) -> Result<String, String> {
-    match text {
-        "nearest" => Ok(text.to_owned()),
-        known if KERNELS.contains(&known) => {
-            Err(format!("{known} is not supported yet; only nearest is"))
-        }
-        _ => Err("expected nearest; no other kernel is supported yet".into()),
+/// A resampling kernel.
+pub(crate) fn kernel(text: &str) -> Result<Kernel, String> {
+    Kernel::parse(text).ok_or_else(|| {
+        let names: Vec<&str> = Kernel::NAMES.iter().map(|(_, name)| *name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+/// A rule of overlap: `feather` may have a distance, `feather:100`.
+pub(crate) fn overlap(text: &str) -> Result<Overlap, String> {
+    const FEATHER_PX: u32 = 64;
+    const MOST_FEATHER_PX: u32 = 1024;
+    if let Some(px) = text.strip_prefix("feather:") {
+        return px.parse().ok().filter(|px| (1..=MOST_FEATHER_PX).contains(px)).map_or_else(
+            || Err(format!("expected whole pixels from 1 to {MOST_FEATHER_PX}, e.g. feather:100")),
+            |px| Ok(Overlap::Feather(px)),
+        );
     }
+    Ok(match text {
+        "last" => Overlap::Last,
+        "first" => Overlap::First,
+        "min" => Overlap::Min,
+        "max" => Overlap::Max,
+        "mean" => Overlap::Mean,
+        "median" => Overlap::Median,
+        "sum" => Overlap::Sum,
+        "count" => Overlap::Count,
+        "feather" => Overlap::Feather(FEATHER_PX),
+        _ => {
+            let names = "last, first, min, max, mean, median, sum, count, feather, feather:PX";
+            return Err(format!("expected one of {names}"));
+        }
+    })
+}
+
+/// A share from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "expected a number from 0 to 1, e.g. 0.5".to_owned())
 }
 
 /// `--chunk`.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::codec::Compression;
+use crate::engine::layers::worker_bytes;
 use crate::engine::overview::Levels;
 use crate::engine::render::shares_validity;
 use crate::error::{Error, InputError, Result, bytes_text};
@@ -173,8 +174,10 @@ pub struct Budget {
 
 impl Demand {
     /// Worker's own buffers, and the bytes of one result at worst.
-    fn costs(&self, needs: &SourceNeeds, group: u32) -> (u64, u64) {
+    fn costs(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32) -> (u64, u64) {
         let SourceNeeds { decoded, stored, planar, chunky, masked, .. } = *needs;
+        let planes = if self.shared_validity { 1 } else { group };
+        let layers = worker_bytes(mosaic, self.chunk, group, planes);
         let group = u64::from(group);
         let plane = self.block_pixels * self.sample_bytes;
         let validity = self.block_pixels * if self.shared_validity { 1 } else { group };
@@ -191,7 +194,7 @@ impl Demand {
         };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
-        let thread = group * plane + validity + mask + interleaved + reading;
+        let thread = group * plane + validity + mask + interleaved + reading + layers;
         let results = if self.pixel_interleaved { 1 } else { group };
         // Blocks are encoded into the memory in which they wait; a mask is next to nothing. With
         // overviews a result may hold a block of one, and what its own block gives to them.
@@ -231,7 +234,7 @@ impl Demand {
         let fits = needs.decoded <= total_bytes / LARGEST_SHARE;
         for threads in (1..=self.threads.max(1)).rev().filter(|_| fits) {
             for group in &groups {
-                if let Some(budget) = self.try_share(&needs, total_bytes, threads, *group) {
+                if let Some(budget) = self.try_share(mosaic, &needs, total_bytes, threads, *group) {
                     return Ok(budget);
                 }
             }
@@ -242,12 +245,13 @@ impl Demand {
 
     fn try_share(
         &self,
+        mosaic: &Mosaic,
         needs: &SourceNeeds,
         total_bytes: u64,
         threads: usize,
         group: u32,
     ) -> Option<Budget> {
-        let (thread_bytes, reserve_bytes) = self.costs(needs, group);
+        let (thread_bytes, reserve_bytes) = self.costs(mosaic, needs, group);
         let overview_bytes = self.overview_bytes(total_bytes);
         let fixed = FIXED_BYTES
             + needs.stream_bytes(threads)
@@ -273,7 +277,7 @@ impl Demand {
     }
 
     fn refuse(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32, budget_bytes: u64) -> Error {
-        let (thread, reserve) = self.costs(needs, group);
+        let (thread, reserve) = self.costs(mosaic, needs, group);
         let together =
             FIXED_BYTES + needs.stream_bytes(self.threads) + thread + reserve + needs.least_cache();
         let overviews = self.overview_bytes(0) + self.queued_bytes(1);
@@ -438,6 +442,9 @@ mod tests {
     #[test]
     fn more_bands_at_once_never_cost_less() {
         let needs = SourceNeeds { decoded: 1 << 20, stored: 1 << 18, ..SourceNeeds::default() };
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sources/relief_1.tif");
+        let source = crate::source::open::open_source(&source).unwrap();
+        let mosaic = Mosaic::new(vec![source], &crate::mosaic::MosaicOptions::default()).unwrap();
         let mut cases = 0;
         for chunk in [16u32, 256, 1024, 2048, 32768] {
             for pixel_interleaved in [false, true] {
@@ -453,7 +460,8 @@ mod tests {
                     compression: Compression::Lzw,
                     overviews: None,
                 };
-                let costs: Vec<(u64, u64)> = (1..=12).map(|g| demand.costs(&needs, g)).collect();
+                let costs: Vec<(u64, u64)> =
+                    (1..=12).map(|g| demand.costs(&mosaic, &needs, g)).collect();
                 assert!(costs.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{costs:?}");
                 assert!(costs[11].0 >= 12 * 9 * demand.block_pixels, "{costs:?}");
                 cases += 1;

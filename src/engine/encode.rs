@@ -3,7 +3,7 @@
 
 use crate::codec::{Compression, Encoder, Predictor, RowLayout, predictor};
 use crate::composite;
-use crate::engine::render::Canvas;
+use crate::engine::canvas::Canvas;
 use crate::engine::stats::BandStats;
 use crate::error::Result;
 use crate::geometry::Window;

@@ -1,8 +1,11 @@
 //! Renders windows of a mosaic ([`Reader`]) and writes it as one GeoTIFF ([`write()`]).
 
 pub mod budget;
+mod canvas;
 mod encode;
+mod layers;
 mod overview;
+mod paint;
 mod pyramid;
 mod reduce;
 mod render;
@@ -10,6 +13,7 @@ mod rows;
 mod run;
 mod spec;
 pub mod stats;
+mod tile;
 mod write;
 
 use crate::error::{Error, InputError, Result};
@@ -25,7 +29,9 @@ pub use budget::MemoryLimit;
 pub use reduce::OverviewKernel;
 pub use write::{BigTiff, NodataClash, PredictorChoice, Report, WriteOptions, write, write_to};
 
-use render::{Canvas, RenderScratch, Renderer, Uses};
+use canvas::Canvas;
+use paint::Uses;
+use render::{RenderScratch, Renderer};
 
 /// Reads windows of a mosaic, one at a time or from many threads.
 ///

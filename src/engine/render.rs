@@ -1,33 +1,21 @@
-//! Renders a window of a mosaic: which sources, which of their blocks, and their rows onto a canvas.
-//!
-//! Sources are visited from the one that counts most downwards, and a sample is written once. A source
-//! block is not even decoded where everything under it is valid already.
+//! Renders a window of a mosaic: sources straight onto the grid, or layers that are composited at their
+//! own resolution first.
 
 use std::ops::Range;
 
 use crate::composite;
-use crate::engine::rows::{Gather, mark_row, mark_zero_row, row_as};
+use crate::engine::canvas::Canvas;
+use crate::engine::layers::{LayerTask, LayerWorker, RenderLayer, STRIP_PX, SUM_BYTES};
+use crate::engine::paint::{Frame, PaintScratch, Painter, Uses};
+use crate::engine::tile::{CanvasSink, SinkScratch, SumSink};
 use crate::error::Result;
 use crate::geometry::Window;
-use crate::mosaic::layer::{Mapping, Placement, pixel_index};
-use crate::mosaic::plan::Schedule;
-use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
+use crate::mosaic::{Mosaic, NodataMode, Overlap};
 use crate::ordered::Ticket;
-use crate::raster::AnyRaster;
-use crate::sample::Sample;
+use crate::sample::{DataType, Sample};
 use crate::source::Source;
-use crate::source::blocks::{Block, Blocks, ReadScratch, Request};
-use crate::tiff::layout::Layout;
-use crate::tiff::reader::{BlockId, Part, blocks_of};
-
-/// How often a source block is asked for in a run.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Uses<'a> {
-    /// Nobody knows: it stays while there is room.
-    Unknown,
-    /// Once for each cell that it meets, `passes` times over.
-    Cells { schedule: &'a Schedule, passes: u64 },
-}
+use crate::source::blocks::Blocks;
+use crate::with_dtype;
 
 /// What all windows of a run have in common.
 #[derive(Debug, Clone, Copy)]
@@ -56,195 +44,30 @@ pub(crate) fn shares_validity(mosaic: &Mosaic) -> bool {
         }
 }
 
-/// Samples and validity of a window; some of the mosaic's bands.
-#[derive(Debug)]
-pub(crate) struct Canvas<T> {
-    pub(crate) window: Window,
-    pub(crate) bands: Range<u32>,
-    /// Index `(band - bands.start) * pixels + row * width + col`.
-    pub(crate) samples: Vec<T>,
-    /// One plane for each band, or one for all; 1 where valid.
-    pub(crate) valid: Vec<u8>,
-    shared: bool,
-    /// Samples of all planes that are not valid yet.
-    left: u64,
-    /// NaN may stand where nothing is valid.
-    pub(crate) keeps_nan: bool,
-    /// Whether the mosaic lets it.
-    may_keep_nan: bool,
-    blank: bool,
-}
-
-impl<T: Sample> Canvas<T> {
-    pub(crate) fn new() -> Canvas<T> {
-        let window = Window { col: 0, row: 0, width: 1, height: 1 };
-        Canvas {
-            window,
-            bands: 0..0,
-            samples: Vec::new(),
-            valid: Vec::new(),
-            shared: true,
-            left: 0,
-            keeps_nan: false,
-            may_keep_nan: true,
-            blank: true,
-        }
-    }
-
-    /// A canvas that no source has touched. Has no memory behind it until [`Canvas::prepare`].
-    fn restart(&mut self, window: Window, bands: Range<u32>, shared: bool) {
-        let planes = if shared { 1 } else { bands.len() as u64 };
-        self.left = window.pixels() * planes;
-        (self.window, self.bands, self.shared) = (window, bands, shared);
-        (self.keeps_nan, self.blank) = (false, true);
-    }
-
-    /// Makes the samples and an all-invalid mask, before the first source.
-    fn prepare(&mut self) {
-        self.blank = false;
-        let pixels = self.pixels();
-        // What is there from before is written over, or filled where nothing is valid; but an old NaN
-        // could pass for one that a source has, where such stay.
-        if self.may_keep_nan {
-            self.samples.clear();
-        }
-        self.samples.resize(pixels * self.bands.len(), T::ZERO);
-        self.valid.clear();
-        self.valid.resize(self.left as usize, 0);
-    }
-
-    /// The same for a canvas that stays blank: for those who want its samples all the same.
-    pub(crate) fn prepare_blank(&mut self) {
-        if self.blank {
-            self.prepare();
-            self.blank = true;
-        }
-    }
-
-    /// Makes it hold finished samples; `None` is a canvas that stays blank.
-    pub(crate) fn load(
-        &mut self,
-        window: Window,
-        bands: Range<u32>,
-        planes: usize,
-        finished: Option<(&[T], &[u8])>,
-        keeps_nan: bool,
-    ) {
-        self.restart(window, bands, planes == 1);
-        let Some((samples, valid)) = finished else { return };
-        (self.blank, self.keeps_nan) = (false, keeps_nan);
-        self.samples.clear();
-        self.samples.extend_from_slice(samples);
-        self.valid.clear();
-        self.valid.extend_from_slice(valid);
-        self.left -= composite::count_valid(valid);
-    }
-
-    /// Whether no source left anything here; then there are no samples either.
-    pub(crate) fn is_blank(&self) -> bool {
-        self.blank
-    }
-
-    /// Whether validity is one plane for all bands.
-    pub(crate) fn is_shared(&self) -> bool {
-        self.shared
-    }
-
-    /// Whether no sample is valid.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.left == self.valid.len() as u64
-    }
-
-    fn pixels(&self) -> usize {
-        self.window.pixels() as usize
-    }
-
-    /// The plane of validity of the `index`-th band here.
-    pub(crate) fn valid_of(&self, index: usize) -> &[u8] {
-        let plane = if self.shared { 0 } else { index };
-        &self.valid[plane * self.pixels()..][..self.pixels()]
-    }
-
-    /// The samples of the `index`-th band here, and their validity.
-    pub(crate) fn band_mut(&mut self, index: usize) -> (&mut [T], &[u8]) {
-        let pixels = self.pixels();
-        let plane = if self.shared { 0 } else { index };
-        (&mut self.samples[index * pixels..][..pixels], &self.valid[plane * pixels..][..pixels])
-    }
-
-    /// Whether every sample of all planes in a part of the window is valid.
-    fn is_full(&self, part: Window) -> bool {
-        if self.is_blank() || self.is_empty() {
-            return false;
-        }
-        (0..self.valid.len() / self.pixels()).all(|plane| {
-            (part.row..part.row_end()).all(|row| {
-                let at = plane * self.pixels() + self.index(part.col, row);
-                self.valid[at..at + part.width as usize].iter().all(|v| *v != 0)
-            })
-        })
-    }
-
-    fn index(&self, col: u32, row: u32) -> usize {
-        (row - self.window.row) as usize * self.window.width as usize
-            + (col - self.window.col) as usize
-    }
-}
-
 /// Scratch memory of one thread that renders.
 #[derive(Debug)]
 pub(crate) struct RenderScratch<T> {
-    read: ReadScratch,
     hits: Vec<u32>,
-    cols: Vec<u32>,
-    rows: Vec<u32>,
-    mask: Vec<u8>,
-    row: RowScratch<T>,
-}
-
-/// Rows on their way from a block to the canvas.
-#[derive(Debug)]
-struct RowScratch<T> {
-    samples: Vec<T>,
-    valid: Vec<u8>,
-    other: Vec<u8>,
-    alpha: Vec<u8>,
-    hit: Vec<u8>,
-    affine: Vec<u32>,
+    paint: PaintScratch<T>,
+    layers: Option<Box<dyn RenderLayer>>,
+    sums: SumSink,
+    sink: SinkScratch<T>,
 }
 
 // Not derived: that would ask for `T: Default`.
 impl<T> Default for RenderScratch<T> {
     fn default() -> RenderScratch<T> {
         RenderScratch {
-            read: ReadScratch::default(),
             hits: Vec::new(),
-            cols: Vec::new(),
-            rows: Vec::new(),
-            mask: Vec::new(),
-            row: RowScratch {
-                samples: Vec::new(),
-                valid: Vec::new(),
-                other: Vec::new(),
-                alpha: Vec::new(),
-                hit: Vec::new(),
-                affine: Vec::new(),
-            },
+            paint: PaintScratch::default(),
+            layers: None,
+            sums: SumSink::default(),
+            sink: SinkScratch::default(),
         }
     }
 }
 
-/// A source as it lies in a window.
-struct Placed<'a> {
-    id: u32,
-    source: &'a Source,
-    mapping: Mapping,
-    place: Placement,
-    /// Grid pixels that it may have.
-    dst: Window,
-}
-
-impl<'a> Renderer<'a> {
+impl Renderer<'_> {
     /// Renders `bands` of a window.
     pub(crate) fn render<T: Sample>(
         &self,
@@ -256,560 +79,126 @@ impl<'a> Renderer<'a> {
     ) -> Result<()> {
         canvas.restart(window, bands, self.shared);
         canvas.may_keep_nan = T::IS_FLOAT && self.mosaic.nodata.is_none();
-        let mut hits = std::mem::take(&mut scratch.hits);
-        self.mosaic.hits(window, &mut hits);
-        for id in &hits {
-            if canvas.left == 0 {
-                break;
+        let painter = Painter {
+            mosaic: self.mosaic,
+            blocks: self.blocks,
+            uses: self.uses,
+            frame: Frame::Grid,
+            holds: false,
+        };
+        self.mosaic.hits(window, &mut scratch.hits);
+        if self.mosaic.stack().is_some() {
+            let painter = Painter { holds: true, ..painter };
+            let done = self.render_layers(&painter, canvas, scratch, ticket);
+            painter.release(&mut scratch.paint, |_| None);
+            if let Some(layers) = &mut scratch.layers {
+                layers.release(&painter);
             }
-            self.paint_source(*id, canvas, scratch, ticket)?;
+            done?;
+        } else {
+            let RenderScratch { hits, paint, .. } = scratch;
+            for id in hits.iter() {
+                if canvas.left == 0 {
+                    break;
+                }
+                painter.paint_source(*id, window, canvas, paint, ticket)?;
+            }
         }
-        scratch.hits = hits;
-        if !canvas.shared && self.judges_pixels() && !canvas.is_blank() {
+        if !canvas.shared && painter.judges_pixels() && !canvas.is_blank() {
             composite::settle_taken(&mut canvas.valid);
         }
         Ok(())
     }
 
-    fn paint_source<T: Sample>(
+    /// Renders the layers that the sources of `scratch.hits` are of, each in tiles of its width.
+    fn render_layers<T: Sample>(
         &self,
-        id: u32,
+        painter: &Painter<'_>,
         canvas: &mut Canvas<T>,
         scratch: &mut RenderScratch<T>,
         ticket: Option<&Ticket<'_>>,
     ) -> Result<()> {
-        let source = &self.mosaic.sources()[id as usize];
-        let (mapping, place) = self.mosaic.placement(id);
-        let Some(dst) = self.mosaic.source_window(id, canvas.window) else { return Ok(()) };
-        let Some((dst, src)) = source_pixels(source, mapping, place, dst, scratch) else {
-            return Ok(());
-        };
-        if canvas.is_full(dst) {
-            return Ok(());
+        let mosaic = self.mosaic;
+        let RenderScratch { hits, paint, layers, sums, sink, .. } = scratch;
+        let mut order: Vec<u32> = hits.iter().map(|id| mosaic.layer_of(*id)).collect();
+        order.sort_unstable();
+        order.dedup();
+        // From the one that counts most downwards.
+        if mosaic.overlap == Overlap::Last {
+            order.reverse();
         }
-        let placed = Placed { id, source, mapping, place, dst };
-        let layout = &source.dataset.image;
-        let (cols, rows) = blocks_of(layout, src);
-        // Neighbours on one row of cells read a striped scene in opposite directions: where the cache
-        // cannot hold all strips that they share, what the one read last the other wants first.
-        // (Strips that are decoded as a stream are read downwards only.)
-        let upward = canvas.window.col / canvas.window.width % 2 == 1 && !layout.is_streamed();
-        let rows =
-            rows.clone().map(|by| if upward { rows.end - 1 - (by - rows.start) } else { by });
-        // Blocks that another thread is decoding are left for last: two threads in one striped scene
-        // would otherwise wait for each other at every strip.
-        let mut deferred = Vec::new();
-        for by in rows {
-            for bx in cols.clone() {
-                if let Some(ticket) = ticket {
-                    ticket.check()?;
-                }
-                if !self.paint_block(&placed, bx, by, false, canvas, scratch)? {
-                    deferred.push((bx, by));
-                }
+        let worker = layers.get_or_insert_with(|| layer_worker(mosaic));
+        let bands = canvas.bands.clone();
+        let adds_up =
+            mosaic.overlap.accumulates() && mosaic.stack().is_some_and(|s| s.groups.len() > 1);
+        let tiles = self.tiles(canvas.window, &order, adds_up, bands.len());
+        for (index, tile) in tiles.iter().enumerate() {
+            if adds_up {
+                sums.begin(mosaic.overlap, *tile, bands.len(), self.shared);
             }
-        }
-        for (bx, by) in deferred {
-            self.paint_block(&placed, bx, by, true, canvas, scratch)?;
-        }
-        Ok(())
-    }
-
-    /// Paints what a block gives; `false` if another thread is decoding it and `wait` is false.
-    fn paint_block<T: Sample>(
-        &self,
-        placed: &Placed<'_>,
-        bx: u32,
-        by: u32,
-        wait: bool,
-        canvas: &mut Canvas<T>,
-        scratch: &mut RenderScratch<T>,
-    ) -> Result<bool> {
-        let layout = &placed.source.dataset.image;
-        let block = layout.block_window(bx, by);
-        let Some(part) = patch(placed, block, scratch) else { return Ok(true) };
-        if canvas.is_full(part) {
-            return Ok(true);
-        }
-        let mut planes = Vec::new();
-        for plane in self.planes(placed.source, &canvas.bands) {
-            let id = BlockId { bx, by, plane };
-            let uses = self.uses_of(placed, layout, id, block);
-            let request = Request { source: placed.id, part: Part::Image, id, uses };
-            // Once one plane is held the others are waited for.
-            let wait = wait || !planes.is_empty();
-            match self.blocks.get(request, wait, &mut scratch.read)? {
-                Some(block) => planes.push((plane, block)),
-                None => return Ok(false),
-            }
-        }
-        self.read_mask(placed, block, scratch)?;
-        if canvas.is_blank() {
-            canvas.prepare();
-        }
-        self.paint_rows(placed, block, part, &planes, canvas, scratch);
-        for (_, block) in planes {
-            self.blocks.give_back(block);
-        }
-        Ok(true)
-    }
-
-    /// Planes of a source's blocks that some bands need: their own, and those that decide on validity.
-    fn planes(&self, source: &Source, bands: &Range<u32>) -> Vec<u32> {
-        if !source.dataset.image.planar {
-            return vec![0];
-        }
-        let alpha = source.dataset.alpha_band();
-        let all = self.judges(source)
-            && (self.judges_pixels() || alpha.is_some_and(|alpha| bands.contains(&alpha)));
-        (0..source.bands()).filter(|b| bands.contains(b) || all || Some(*b) == alpha).collect()
-    }
-
-    /// Whether nodata is judged by pixel, and not by band.
-    fn judges_pixels(&self) -> bool {
-        self.mosaic.nodata_mode != NodataMode::Band || self.mosaic.bands == 1
-    }
-
-    /// Whether nodata or NaN is looked for in this source.
-    fn judges(&self, source: &Source) -> bool {
-        source.dtype().is_float()
-            || (0..source.bands())
-                .any(|b| source.nodata.band(b).is_some_and(|v| v.fits(source.dtype())))
-    }
-
-    fn uses_of(&self, placed: &Placed<'_>, layout: &Layout, id: BlockId, block: Window) -> u64 {
-        let Uses::Cells { schedule, passes } = self.uses else { return u64::MAX };
-        let (col, row) =
-            (placed.place.col + i64::from(block.col), placed.place.row + i64::from(block.row));
-        let Some(all) = self.mosaic.grid.size.window() else { return 1 };
-        let Some(window) = placed.mapping.grid_window(col, row, block.size(), all) else {
-            return 1;
-        };
-        let shared = !layout.planar || Some(id.plane) == placed.source.dataset.alpha_band();
-        schedule.cells_of(window) * if shared { passes } else { 1 }
-    }
-
-    /// Fills `scratch.mask` with the internal mask over the pixels of a block, 1 where valid.
-    fn read_mask<T>(
-        &self,
-        placed: &Placed<'_>,
-        src: Window,
-        scratch: &mut RenderScratch<T>,
-    ) -> Result<()> {
-        let Some(layout) = &placed.source.dataset.mask else { return Ok(()) };
-        let width = src.width as usize;
-        scratch.mask.clear();
-        scratch.mask.resize(src.pixels() as usize, 1);
-        let (cols, rows) = blocks_of(layout, src);
-        for by in rows {
-            for bx in cols.clone() {
-                let id = BlockId { bx, by, plane: 0 };
-                let request = Request { source: placed.id, part: Part::Mask, id, uses: u64::MAX };
-                let Some(block) = self.blocks.get(request, true, &mut scratch.read)? else {
+            for layer in &order {
+                if mosaic.overlap.is_by_order() && canvas.is_full(*tile) {
+                    break;
+                }
+                if mosaic.is_painted_directly(*layer) {
+                    for id in hits.iter().filter(|id| mosaic.layer_of(**id) == *layer) {
+                        painter.paint_source(*id, *tile, canvas, paint, ticket)?;
+                    }
                     continue;
-                };
-                let window = layout.block_window(bx, by);
-                let Some(part) = window.intersection(src) else { continue };
-                for row in part.row..part.row_end() {
-                    let at = (row - src.row) as usize * width + (part.col - src.col) as usize;
-                    let out = &mut scratch.mask[at..at + part.width as usize];
-                    let gather = Gather::Run {
-                        start: (part.col - window.col) as usize,
-                        row: (row - window.row) as usize,
-                    };
-                    mark_zero_row(block.raster(), 0, &gather, out);
                 }
+                let task = LayerTask {
+                    painter: *painter,
+                    layer: *layer,
+                    tile: *tile,
+                    bands: bands.clone(),
+                    shared: self.shared,
+                    is_last: index + 1 == tiles.len(),
+                    ticket,
+                };
+                if adds_up {
+                    worker.render(&task, sums)?;
+                } else {
+                    let judges = painter.judges_pixels();
+                    let mut onto = CanvasSink::new(canvas, mosaic.overlap, judges, sink);
+                    worker.render(&task, &mut onto)?;
+                }
+            }
+            if adds_up {
+                sums.finish(canvas, bands.clone());
             }
         }
         Ok(())
     }
 
-    /// Paints the rows of a block onto a part of the canvas.
-    fn paint_rows<T: Sample>(
-        &self,
-        placed: &Placed<'_>,
-        block: Window,
-        part: Window,
-        planes: &[(u32, Block)],
-        canvas: &mut Canvas<T>,
-        scratch: &mut RenderScratch<T>,
-    ) {
-        let RenderScratch { cols, rows, mask, row: buffers, .. } = scratch;
-        let planar = placed.source.dataset.image.planar;
-        let bands = BandLookup { planes, planar };
-        let judges = self.judges(placed.source);
-        for row in part.row..part.row_end() {
-            let gather = match placed.mapping {
-                Mapping::Shift { col: dc, row: dr } => Gather::Run {
-                    start: (i64::from(part.col) + dc - placed.place.col - i64::from(block.col))
-                        as usize,
-                    row: (i64::from(row) + dr - placed.place.row - i64::from(block.row)) as usize,
-                },
-                Mapping::Axis { .. } => {
-                    let at = (part.col - placed.dst.col) as usize;
-                    Gather::Table {
-                        cols: &cols[at..at + part.width as usize],
-                        first: block.col,
-                        row: (rows[(row - placed.dst.row) as usize] - block.row) as usize,
-                    }
-                }
-                Mapping::Affine(_) => {
-                    affine_row(placed, block, part, row, &mut buffers.affine, &mut buffers.hit);
-                    Gather::Index { at: &buffers.affine, hit: &buffers.hit }
-                }
-            };
-            let base = Base {
-                mask: placed.source.dataset.mask.as_ref().map(|_| mask.as_slice()),
-                part,
-                row,
-            };
-            let rows = RowBuffers {
-                samples: &mut buffers.samples,
-                valid: &mut buffers.valid,
-                other: &mut buffers.other,
-                alpha: &mut buffers.alpha,
-            };
-            let limited = base.validity(placed, &gather, cols, &bands, rows.valid, block);
-            let place = canvas.index(part.col, row);
-            let row = Row { source: placed.source, judges, bands: &bands, gather: &gather };
-            self.paint_row(&row, limited, canvas, place, rows);
+    /// Cuts a window into tiles: columns that are not too wide for the layers' strips, and rows where
+    /// sums over layers must be kept.
+    fn tiles(&self, window: Window, layers: &[u32], adds_up: bool, bands: usize) -> Vec<Window> {
+        let scale =
+            layers.iter().map(|layer| self.mosaic.layer_scale(*layer)[0]).fold(0.0, f64::max);
+        let mut width = window.width;
+        if f64::from(width) * scale > 1.5 * STRIP_PX {
+            width = ((STRIP_PX / scale) as u32).clamp(1, window.width);
         }
-    }
-
-    /// Paints one row in all bands of the canvas, from the sample at `at` of each plane.
-    /// `limited`: `buffers.valid` already excludes some pixels.
-    fn paint_row<T: Sample>(
-        &self,
-        row: &Row<'_>,
-        limited: bool,
-        canvas: &mut Canvas<T>,
-        at: usize,
-        buffers: RowBuffers<'_, T>,
-    ) {
-        let RowBuffers { samples, valid, other, alpha: alpha_valid } = buffers;
-        let Row { source, judges, bands, gather } = *row;
-        let (width, pixels, shared) = (valid.len(), canvas.pixels(), canvas.shared);
-        let by_pixel = judges && self.judges_pixels();
-        let any = self.mosaic.nodata_mode == NodataMode::Any;
-        if by_pixel {
-            judge_pixels(row, any, valid, other);
+        let mut height = window.height;
+        if adds_up {
+            let planes = if self.shared { 1 } else { bands };
+            let rows = SUM_BYTES as usize / ((bands * 8 + planes * 9) * width as usize).max(1);
+            height = u32::try_from(rows).unwrap_or(height).clamp(1, window.height);
         }
-        let limited = limited || by_pixel;
-        let alpha = source.dataset.alpha_band();
-        let keep_nan = self.keeps_nan::<T>(source);
-        canvas.keeps_nan |= keep_nan;
-        for (index, band) in canvas.bands.clone().enumerate() {
-            let (raster, local) = bands.get(band);
-            let src = row_as(raster, local, gather, width, samples);
-            let plane = if shared { at } else { index * pixels + at };
-            let src_valid = if shared || !judges {
-                limited.then_some(valid.as_slice())
-            } else if Some(band) == alpha {
-                // Opaque only where some band is valid.
-                alpha_valid.clone_from(valid);
-                judge_pixels(row, false, alpha_valid, other);
-                Some(alpha_valid.as_slice())
-            } else {
-                other.clone_from(valid);
-                // Judged by pixel, only a NaN is left to find.
-                let nodata = source.nodata.band(band).filter(|_| !by_pixel);
-                mark_row(raster, local, gather, nodata, other);
-                if by_pixel {
-                    composite::mark_taken(other, valid);
-                }
-                Some(other.as_slice())
-            };
-            let dst = &mut canvas.samples[index * pixels + at..][..width];
-            let dst_valid = &mut canvas.valid[plane..plane + width];
-            composite::fill_under(dst, dst_valid, src, src_valid);
-            if keep_nan {
-                composite::keep_nan(dst, dst_valid, src, gather.hit());
-            }
-            match src_valid {
-                _ if shared => {}
-                marks if self.judges_pixels() => {
-                    // Another source may have taken samples here, so all marks keep to these rules.
-                    let marks = marks.unwrap_or(valid);
-                    canvas.left -= composite::merge_taken(dst_valid, marks);
-                }
-                _ => canvas.left -= composite::merge_valid(dst_valid, src_valid),
+        let mut tiles = Vec::new();
+        for row in (window.row..window.row_end()).step_by(height as usize) {
+            for col in (window.col..window.col_end()).step_by(width as usize) {
+                let (width, height) =
+                    (width.min(window.col_end() - col), height.min(window.row_end() - row));
+                tiles.push(Window { col, row, width, height });
             }
         }
-        if shared {
-            let src_valid = limited.then_some(valid.as_slice());
-            canvas.left -= composite::merge_valid(&mut canvas.valid[at..at + width], src_valid);
-        }
-    }
-
-    /// Whether NaN of a source stays where nothing is valid: in a float output that has no other way to
-    /// say so.
-    fn keeps_nan<T: Sample>(&self, source: &Source) -> bool {
-        T::IS_FLOAT
-            && source.dtype().is_float()
-            && self.mosaic.nodata.is_none()
-            && self.mosaic.validity == ValidityOutput::Nodata
+        tiles
     }
 }
 
-/// A row of a source's block on its way to the canvas.
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    source: &'a Source,
-    /// Whether nodata or NaN is looked for.
-    judges: bool,
-    bands: &'a BandLookup<'a>,
-    gather: &'a Gather<'a>,
-}
-
-/// Scratch memory for a row.
-struct RowBuffers<'a, T> {
-    samples: &'a mut Vec<T>,
-    /// Validity of the row before its samples are judged.
-    valid: &'a mut Vec<u8>,
-    other: &'a mut Vec<u8>,
-    alpha: &'a mut Vec<u8>,
-}
-
-/// Judges pixels by all their bands but alpha: invalid where all are nodata, or where `any` is (SPEC
-/// §5.2).
-fn judge_pixels(row: &Row<'_>, any: bool, valid: &mut [u8], other: &mut Vec<u8>) {
-    let alpha = row.source.dataset.alpha_band();
-    other.clear();
-    other.resize(valid.len() * 2, 0);
-    let (some, own) = other.split_at_mut(valid.len());
-    for band in (0..row.source.bands()).filter(|band| Some(*band) != alpha) {
-        let (raster, local) = row.bands.get(band);
-        let nodata = row.source.nodata.band(band);
-        if any {
-            mark_row(raster, local, row.gather, nodata, valid);
-            continue;
-        }
-        own.fill(1);
-        mark_row(raster, local, row.gather, nodata, own);
-        for (some, own) in some.iter_mut().zip(own.iter()) {
-            *some |= own;
-        }
-    }
-    if !any {
-        for (valid, some) in valid.iter_mut().zip(some.iter()) {
-            *valid &= some;
-        }
-    }
-}
-
-/// Finds the raster and the band in it of a source's band.
-struct BandLookup<'a> {
-    planes: &'a [(u32, Block)],
-    planar: bool,
-}
-
-impl BandLookup<'_> {
-    fn get(&self, band: u32) -> (&AnyRaster, u32) {
-        if !self.planar {
-            return (self.planes[0].1.raster(), band);
-        }
-        // `Renderer::planes` names every band that is asked for.
-        let found = self.planes.iter().find(|(plane, _)| *plane == band);
-        (found.unwrap_or(&self.planes[0]).1.raster(), 0)
-    }
-}
-
-/// What limits the validity of a whole row, whatever the bands hold.
-struct Base<'a> {
-    mask: Option<&'a [u8]>,
-    part: Window,
-    row: u32,
-}
-
-impl Base<'_> {
-    /// Writes the row's validity to `valid`; `false` if nothing limits it.
-    fn validity(
-        &self,
-        placed: &Placed<'_>,
-        gather: &Gather<'_>,
-        cols: &[u32],
-        bands: &BandLookup<'_>,
-        valid: &mut Vec<u8>,
-        block: Window,
-    ) -> bool {
-        let width = self.part.width as usize;
-        valid.clear();
-        valid.resize(width, 1);
-        if let Some(hit) = gather.hit() {
-            valid.copy_from_slice(hit);
-        }
-        if let Some(mask) = self.mask {
-            self.apply_mask(placed, gather, cols, mask, valid, block);
-        }
-        if let Some(alpha) = placed.source.dataset.alpha_band() {
-            let (raster, local) = bands.get(alpha);
-            mark_zero_row(raster, local, gather, valid);
-            return true;
-        }
-        gather.hit().is_some() || self.mask.is_some()
-    }
-
-    fn apply_mask(
-        &self,
-        placed: &Placed<'_>,
-        gather: &Gather<'_>,
-        cols: &[u32],
-        mask: &[u8],
-        valid: &mut [u8],
-        block: Window,
-    ) {
-        let src = block;
-        let stride = src.width as usize;
-        match gather {
-            Gather::Run { start, row } => {
-                let row = block.row as usize + row - src.row as usize;
-                let col = block.col as usize + start - src.col as usize;
-                let mask = &mask[row * stride + col..][..valid.len()];
-                composite::mark_zero(valid, mask);
-            }
-            Gather::Table { row, .. } => {
-                let row = block.row as usize + row - src.row as usize;
-                let at = (self.part.col - placed.dst.col) as usize;
-                for (v, col) in valid.iter_mut().zip(&cols[at..]) {
-                    *v &= mask[row * stride + (*col - src.col) as usize];
-                }
-            }
-            Gather::Index { .. } => {
-                for (index, v) in valid.iter_mut().enumerate().filter(|(_, v)| **v != 0) {
-                    let col = self.part.col + index as u32;
-                    if let Some((c, r)) = source_pixel(placed, col, self.row) {
-                        *v = mask[(r - src.row) as usize * stride + (c - src.col) as usize];
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Cuts a window to the grid pixels whose centre is in the source, and finds the source pixels that
-/// they need. Fills the tables of source columns and rows for [`Mapping::Axis`].
-fn source_pixels<T>(
-    source: &Source,
-    mapping: Mapping,
-    place: Placement,
-    dst: Window,
-    scratch: &mut RenderScratch<T>,
-) -> Option<(Window, Window)> {
-    let size = source.dataset.image.size;
-    match mapping {
-        Mapping::Shift { col, row } => {
-            // Exact: `grid_window` cut it to the source.
-            let col0 = i64::from(dst.col) + col - place.col;
-            let row0 = i64::from(dst.row) + row - place.row;
-            let (w, h) = (i64::from(dst.width), i64::from(dst.height));
-            Some((dst, Window::from_corners(col0, row0, col0 + w, row0 + h)?))
-        }
-        Mapping::Axis { scale, phase } => {
-            let axis = |first: u32,
-                        count: u32,
-                        axis: usize,
-                        offset: i64,
-                        side: u32,
-                        out: &mut Vec<u32>| {
-                out.clear();
-                let mut start = first;
-                for index in first..first + count {
-                    let u = (f64::from(index) + 0.5) * scale[axis] + phase[axis];
-                    let position = pixel_index(u) - offset;
-                    if (0..i64::from(side)).contains(&position) {
-                        if out.is_empty() {
-                            start = index;
-                        }
-                        out.push(position as u32);
-                    }
-                }
-                start
-            };
-            let RenderScratch { cols, rows, .. } = scratch;
-            let col = axis(dst.col, dst.width, 0, place.col, size.width, cols);
-            let row = axis(dst.row, dst.height, 1, place.row, size.height, rows);
-            let (c0, c1) = (cols.iter().min()?, cols.iter().max()?);
-            let (r0, r1) = (rows.iter().min()?, rows.iter().max()?);
-            let dst = Window::new(col, row, cols.len() as u32, rows.len() as u32)?;
-            Some((dst, Window::new(*c0, *r0, c1 - c0 + 1, r1 - r0 + 1)?))
-        }
-        Mapping::Affine(_) => {
-            // The box of the four corner centres holds all centres; a pixel more for rounding.
-            let corners = [
-                (dst.col, dst.row),
-                (dst.col_end() - 1, dst.row),
-                (dst.col, dst.row_end() - 1),
-                (dst.col_end() - 1, dst.row_end() - 1),
-            ]
-            .map(|(col, row)| mapping.center(col, row));
-            let low = |axis: usize| {
-                corners.iter().map(|c| c[axis]).fold(f64::MAX, f64::min).floor() as i64 - 1
-            };
-            let high = |axis: usize| {
-                corners.iter().map(|c| c[axis]).fold(f64::MIN, f64::max).floor() as i64 + 2
-            };
-            let src = Window::from_corners(
-                low(0) - place.col,
-                low(1) - place.row,
-                high(0) - place.col,
-                high(1) - place.row,
-            )?;
-            Some((dst, src.intersection(size.window()?)?))
-        }
-    }
-}
-
-/// The part of the placed source's grid pixels that a block gives.
-fn patch<T>(placed: &Placed<'_>, block: Window, scratch: &RenderScratch<T>) -> Option<Window> {
-    let (col, row) =
-        (placed.place.col + i64::from(block.col), placed.place.row + i64::from(block.row));
-    match placed.mapping {
-        Mapping::Shift { .. } | Mapping::Affine(_) => {
-            placed.mapping.grid_window(col, row, block.size(), placed.dst)
-        }
-        Mapping::Axis { .. } => {
-            // The tables run up or down, so what lies in the block is one run.
-            let run = |table: &[u32], start: u32, end: u32| {
-                let inside = |v: &u32| (start..end).contains(v);
-                let first = table.iter().position(inside)?;
-                Some((first as u32, table[first..].iter().take_while(|v| inside(v)).count() as u32))
-            };
-            let (c, width) = run(&scratch.cols, block.col, block.col_end())?;
-            let (r, height) = run(&scratch.rows, block.row, block.row_end())?;
-            Window::new(placed.dst.col + c, placed.dst.row + r, width, height)
-        }
-    }
-}
-
-/// The source pixel that holds the centre of a grid pixel.
-fn source_pixel(placed: &Placed<'_>, col: u32, row: u32) -> Option<(u32, u32)> {
-    let [u, v] = placed.mapping.center(col, row);
-    let size = placed.source.dataset.image.size;
-    let c = pixel_index(u) - placed.place.col;
-    let r = pixel_index(v) - placed.place.row;
-    let inside =
-        (0..i64::from(size.width)).contains(&c) && (0..i64::from(size.height)).contains(&r);
-    inside.then_some((c as u32, r as u32))
-}
-
-/// Indices in a decoded block of the pixels of one grid row, and which of them are in it.
-fn affine_row(
-    placed: &Placed<'_>,
-    block: Window,
-    part: Window,
-    row: u32,
-    indices: &mut Vec<u32>,
-    hit: &mut Vec<u8>,
-) {
-    indices.clear();
-    hit.clear();
-    // A decoded tile is as wide as its layout says, also at the image's edge.
-    let stride = placed.source.dataset.image.block_size().width;
-    for col in part.col..part.col_end() {
-        let found = source_pixel(placed, col, row).filter(|(c, r)| {
-            (block.col..block.col_end()).contains(c) && (block.row..block.row_end()).contains(r)
-        });
-        hit.push(u8::from(found.is_some()));
-        indices.push(found.map_or(0, |(c, r)| (r - block.row) * stride + (c - block.col)));
-    }
+/// The memory in which layers are rendered, of the type that their samples have.
+fn layer_worker(mosaic: &Mosaic) -> Box<dyn RenderLayer> {
+    let dtype = if mosaic.overlap.accumulates() { DataType::F64 } else { mosaic.source_dtype };
+    with_dtype!(dtype, P => Box::new(LayerWorker::<P>::new()))
 }

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::engine::canvas::Canvas;
 use crate::engine::encode::{BlockEncoder, Encoded, EncodedCanvas};
 use crate::engine::overview::Piece;
+use crate::engine::paint::Uses;
 use crate::engine::pyramid::{Finished, Pyramid};
 use crate::engine::reduce::{Reducer, View};
-use crate::engine::render::{Canvas, RenderScratch, Renderer, Uses, shares_validity};
+use crate::engine::render::{RenderScratch, Renderer, shares_validity};
 use crate::engine::spec;
 use crate::engine::stats::BandStats;
 use crate::engine::write::{NodataClash, Report, WritePlan};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::crs::Crs;
 use crate::error::{Error, InputError, Result};
-use crate::mosaic::{NodataMode, mismatch};
+use crate::mosaic::{MosaicOptions, NodataMode, Overlap, mismatch};
+use crate::resample::Kernel;
 use crate::sample::DataType;
 use crate::source::Source;
 use crate::tiff::gdal_metadata::{BandMetadata, GdalMetadata};
@@ -71,14 +72,11 @@ pub fn band_count(sources: &[Source]) -> Result<u32> {
     }
 }
 
-/// `--dtype`, else the smallest type that holds every source's values (SPEC §5.4).
+/// The smallest type that holds every source's values (SPEC §5.4).
 ///
 /// # Errors
 /// [`InputError::Mismatch`] if there is none.
-pub fn data_type(sources: &[Source], wanted: Option<DataType>) -> Result<DataType> {
-    if let Some(dtype) = wanted {
-        return Ok(dtype);
-    }
+pub fn data_type(sources: &[Source]) -> Result<DataType> {
     let mut types: Vec<DataType> = sources.iter().map(Source::dtype).collect();
     types.sort_unstable();
     types.dedup();
@@ -93,6 +91,41 @@ pub fn data_type(sources: &[Source], wanted: Option<DataType>) -> Result<DataTyp
         let other = sources.iter().find(|s| s.dtype() != odd.dtype()).unwrap_or(&sources[0]);
         let hint = "no type holds the values of both; choose one with --dtype";
         mismatch("the data type", odd.dtype(), other.dtype(), other, hint)
+    })
+}
+
+/// The output's type: that of the sources, but for sums and counts, whose type is chosen so that no
+/// result is too large for it.
+///
+/// # Errors
+/// [`InputError::Option`] for sums of 64-bit integers without `--dtype`.
+pub fn output_type(
+    source_dtype: DataType,
+    sources: usize,
+    options: &MosaicOptions,
+) -> Result<DataType> {
+    use DataType::{F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+    if let Some(dtype) = options.dtype {
+        return Ok(dtype);
+    }
+    let sums = options.overlap == Overlap::Sum || options.kernel == Kernel::Sum;
+    if options.overlap == Overlap::Count {
+        return Ok(if sources <= usize::from(u16::MAX) { U16 } else { U32 });
+    }
+    // How many samples one result may add up is known for sources, not for pixels.
+    let few = sources <= 1 << 16 && options.kernel != Kernel::Sum;
+    Ok(match source_dtype {
+        other if !sums => other,
+        U8 | U16 if few => U32,
+        I8 | I16 if few => I32,
+        U8 | U16 | U32 => U64,
+        I8 | I16 | I32 => I64,
+        F32 | F64 => F64,
+        U64 | I64 => {
+            let reason =
+                format!("sums of {source_dtype} may exceed it; choose a type, e.g. --dtype f64");
+            return Err(InputError::Option { option: "--dtype", reason }.into());
+        }
     })
 }
 

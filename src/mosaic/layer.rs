@@ -7,8 +7,6 @@ use crate::geometry::{GeoTransform, Size, Window};
 
 /// Corners of co-registered sources lie this near to whole pixels of their reference grid.
 pub const ALIGNED_PX: f64 = 1e-3;
-/// Added before a position is floored (as GDAL does), so that noise below it moves no pixel.
-pub const FLOOR_PX: f64 = 1e-10;
 
 /// From pixels of the mosaic's grid to pixels of a layer's reference grid.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,19 +27,6 @@ pub enum Mapping {
     },
     /// `u = a[0] + (col + 0.5) * a[1] + (row + 0.5) * a[2]`, `v` likewise with `a[3..6]`.
     Affine([f64; 6]),
-}
-
-/// Index of the reference pixel that holds a position.
-///
-/// The position is rounded to 2^-20 px first (SPEC §4.5a rounds scale and phase; rounding what they
-/// give also keeps a centre that lies on a border of two pixels on one side, whatever corner the grid
-/// begins at).
-pub fn pixel_index(position: f64) -> i64 {
-    const STEPS: f64 = (1u32 << 20) as f64;
-    let scaled = position * STEPS;
-    // Beyond 2^53 there are no such digits to round.
-    let rounded = if scaled.abs() < 9.0e15 { scaled.round() / STEPS } else { position };
-    (rounded + FLOOR_PX).floor() as i64
 }
 
 impl Mapping {

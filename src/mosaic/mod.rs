@@ -16,6 +16,8 @@ use crate::mosaic::index::FootprintIndex;
 use crate::mosaic::layer::{ALIGNED_PX, Layer, Mapping, Placement};
 use crate::mosaic::target::TargetOptions;
 use crate::observer::Warning;
+use crate::resample::Kernel;
+use crate::resample::gather::Place;
 use crate::sample::{DataType, Nodata};
 use crate::source::{Source, SourceNodata};
 
@@ -27,6 +29,33 @@ pub enum Overlap {
     Last,
     /// The earlier source lies on top.
     First,
+    /// The least valid sample.
+    Min,
+    /// The largest valid sample.
+    Max,
+    /// The mean of the valid samples.
+    Mean,
+    /// The median of the valid samples; of an even number the mean of the middle two.
+    Median,
+    /// The sum of the valid samples.
+    Sum,
+    /// The number of valid samples.
+    Count,
+    /// The mean, weighted by the Euclidean distance from a pixel's centre to the edge of its source's
+    /// valid data, up to this many pixels of the source.
+    Feather(u32),
+}
+
+impl Overlap {
+    /// Whether one source's sample is taken, by its place in the order.
+    pub fn is_by_order(self) -> bool {
+        matches!(self, Overlap::Last | Overlap::First)
+    }
+
+    /// Whether samples are added up, so that their type is not that of the result.
+    pub fn accumulates(self) -> bool {
+        !self.is_by_order() && !matches!(self, Overlap::Min | Overlap::Max)
+    }
 }
 
 /// When nodata in the bands of a pixel makes it invalid (SPEC §5.2).
@@ -72,6 +101,10 @@ pub struct MosaicOptions {
     pub alpha: bool,
     /// Write validity as an internal mask.
     pub mask: bool,
+    /// How sources off the grid are resampled.
+    pub kernel: Kernel,
+    /// Least share of a pixel's area that must be valid for area kernels, 0 to 1.
+    pub valid_fraction: f64,
 }
 
 /// A virtual mosaic. A value: cheap to print and to query; holds headers only.
@@ -89,8 +122,14 @@ pub struct Mosaic {
     pub nodata_mode: NodataMode,
     /// How the output says which pixels are valid.
     pub validity: ValidityOutput,
+    /// The smallest type that holds the samples of all sources.
+    pub source_dtype: DataType,
     /// Which source counts where several are valid.
     pub overlap: Overlap,
+    /// How sources off the grid are resampled.
+    pub kernel: Kernel,
+    /// Least share of a pixel's area that must be valid for area kernels.
+    pub valid_fraction: f64,
     /// Colour, descriptions, scale and the like, as far as the sources agree.
     pub facts: BandFacts,
     /// Sources, bottom to top in input order.
@@ -99,6 +138,8 @@ pub struct Mosaic {
     groups: Vec<(GeoTransform, Mapping)>,
     places: Vec<Placement>,
     index: FootprintIndex,
+    /// Where layers are composited before they are resampled.
+    stack: Option<Stack>,
 }
 
 impl Mosaic {
@@ -108,6 +149,7 @@ impl Mosaic {
     /// [`crate::error::ErrorKind::Input`] if the sources disagree in what must be common, or the
     /// options cannot be met.
     pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
+        refuse_views(&sources)?;
         let crs = agree::crs(&sources)?;
         let bands = agree::band_count(&sources)?;
         let facts = BandFacts::merge(&sources)?;
@@ -117,7 +159,9 @@ impl Mosaic {
                 source.nodata = nodata.clone();
             }
         }
-        let dtype = agree::data_type(&sources, options.dtype)?;
+        let source_dtype =
+            agree::data_type(&sources).or_else(|error| options.dtype.ok_or(error))?;
+        let dtype = agree::output_type(source_dtype, sources.len(), options)?;
         let validity = validity_output(&sources, options, &facts);
         // A mask or alpha says which pixels are valid instead of nodata, unless both are asked for.
         let by_value = validity == ValidityOutput::Nodata || options.nodata.is_some();
@@ -144,20 +188,145 @@ impl Mosaic {
         let index = FootprintIndex::new(places.iter().zip(&rasters).map(|(place, raster)| {
             groups[place.group as usize].1.grid_box(place.col, place.row, raster.1)
         }));
-        Ok(Mosaic {
+        let mut mosaic = Mosaic {
             grid: Grid { crs, transform, size },
             dtype,
+            source_dtype,
             bands,
             nodata,
             nodata_mode: options.nodata_mode.unwrap_or(facts.default_nodata_mode(dtype)),
             validity,
             overlap: options.overlap,
+            kernel: options.kernel,
+            valid_fraction: options.valid_fraction,
             facts,
             sources,
             groups,
             places,
             index,
-        })
+            stack: None,
+        };
+        mosaic.check_median()?;
+        if !mosaic.overlap.is_by_order() || mosaic.kernel != Kernel::Nearest {
+            mosaic.stack = Some(Stack::new(&mosaic));
+        }
+        Ok(mosaic)
+    }
+
+    /// A median needs all samples of a pixel, so they must be of one grid (SPEC §5.1).
+    fn check_median(&self) -> Result<()> {
+        if self.overlap != Overlap::Median || self.groups.len() < 2 {
+            return Ok(());
+        }
+        let reason = format!(
+            "median needs sources of one grid, and these are of {}; bring them to one with another \
+             run (--res, --align), or take mean",
+            self.groups.len()
+        );
+        Err(InputError::Option { option: "--overlap", reason }.into())
+    }
+
+    /// The layers to composite and resample one by one; `None` if sources are painted straight onto the
+    /// grid.
+    pub(crate) fn stack(&self) -> Option<&Stack> {
+        self.stack.as_ref()
+    }
+
+    /// Number of the layer of a source, bottom to top; 0 where there are none.
+    pub(crate) fn layer_of(&self, source: u32) -> u32 {
+        self.stack.as_ref().map_or(0, |stack| stack.layer_of[source as usize])
+    }
+
+    /// Mapping of a layer's group.
+    pub(crate) fn layer_mapping(&self, layer: u32) -> Mapping {
+        let group = self.stack.as_ref().map_or(0, |stack| stack.groups[layer as usize]);
+        self.groups[group as usize].1
+    }
+
+    /// Whether a layer's sources are painted onto the grid one by one: copied, or read at single pixels.
+    pub(crate) fn is_painted_directly(&self, layer: u32) -> bool {
+        let copies = matches!(self.layer_mapping(layer), Mapping::Shift { .. });
+        self.overlap.is_by_order() && (copies || self.kernel == Kernel::Nearest)
+    }
+
+    /// Columns and rows of a source in the reference grid of its group: `[left, top, right, bottom]`,
+    /// half-open.
+    pub(crate) fn rectangle(&self, source: u32) -> [i64; 4] {
+        let Placement { col, row, .. } = self.places[source as usize];
+        let Size { width, height } = self.sources[source as usize].dataset.image.size;
+        [col, row, col + i64::from(width), row + i64::from(height)]
+    }
+
+    /// Reference pixels of a layer beyond the one under a centre that a pixel may need.
+    pub(crate) fn halo(&self, layer: u32) -> i64 {
+        let feather = if let Overlap::Feather(px) = self.overlap { i64::from(px) } else { 0 };
+        let scale = match self.layer_mapping(layer) {
+            Mapping::Shift { .. } => return feather,
+            Mapping::Axis { scale, .. } => scale,
+            Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux.hypot(uy), vx.hypot(vy)],
+        };
+        feather + self.kernel.halo(scale[0].abs().max(scale[1].abs()))
+    }
+
+    /// Source pixels per pixel of the grid along the axes of a layer, at most.
+    pub(crate) fn layer_scale(&self, layer: u32) -> [f64; 2] {
+        match self.layer_mapping(layer) {
+            Mapping::Shift { .. } => [1.0, 1.0],
+            Mapping::Axis { scale, .. } => scale.map(f64::abs),
+            Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux.abs() + uy.abs(), vx.abs() + vy.abs()],
+        }
+    }
+
+    /// A box of a layer's reference grid that holds all that a window needs, with the kernel's halo;
+    /// `None` if the window maps to nowhere.
+    pub(crate) fn reference_box(&self, layer: u32, window: Window) -> Option<[i64; 4]> {
+        let mapping = self.layer_mapping(layer);
+        let halo = self.halo(layer);
+        let (right, bottom) = (window.col_end() - 1, window.row_end() - 1);
+        let corners = [
+            mapping.center(window.col, window.row),
+            mapping.center(right, window.row),
+            mapping.center(window.col, bottom),
+            mapping.center(right, bottom),
+        ];
+        let low = |axis: usize| corners.iter().map(|c| c[axis]).fold(f64::MAX, f64::min).floor();
+        let high = |axis: usize| corners.iter().map(|c| c[axis]).fold(f64::MIN, f64::max).floor();
+        let all = [low(0), low(1), high(0), high(1)];
+        // Beyond 2^52 pixels have no places.
+        if all.iter().any(|v| v.abs() >= 4.5e15) {
+            return None;
+        }
+        let [left, top, right, bottom] = all.map(|v| v as i64);
+        Some([left - halo, top - halo, right + halo + 1, bottom + halo + 1])
+    }
+
+    /// Where the pixels of a row of a window lie in a layer's reference grid.
+    pub(crate) fn places(&self, layer: u32, window: Window, row: u32, places: &mut Vec<Place>) {
+        let mapping = self.layer_mapping(layer);
+        let jacobian = match mapping {
+            Mapping::Shift { .. } => [1.0, 0.0, 0.0, 1.0],
+            Mapping::Axis { scale, .. } => [scale[0], 0.0, 0.0, scale[1]],
+            Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux, uy, vx, vy],
+        };
+        places.clear();
+        places.extend((window.col..window.col_end()).map(|col| {
+            let [u, v] = mapping.center(col, row);
+            Place { u, v, jacobian }
+        }));
+    }
+
+    /// Numbers of a layer's sources that may have pixels in a box `[min_col, min_row, max_col, max_row]`
+    /// of its reference grid, the one that counts most first.
+    pub(crate) fn layer_hits(&self, layer: u32, reference_box: [i64; 4], found: &mut Vec<u32>) {
+        found.clear();
+        let Some(stack) = &self.stack else { return };
+        let group = stack.groups[layer as usize];
+        stack.indexes[group as usize].hits_in(reference_box.map(|v| v as f64), found);
+        found.iter_mut().for_each(|id| *id = stack.members[group as usize][*id as usize]);
+        found.retain(|id| stack.layer_of[*id as usize] == layer);
+        if self.overlap == Overlap::Last {
+            found.reverse();
+        }
     }
 
     /// Sources, bottom to top in input order.
@@ -194,6 +363,17 @@ impl Mosaic {
     /// The layers, bottom to top (SPEC §2). Costs a query of the index for each source where there is
     /// more than one co-registered group.
     pub fn layers(&self) -> Vec<Layer> {
+        self.stack_layers()
+            .into_iter()
+            .map(|(group, sources)| {
+                let (reference, mapping) = self.groups[group as usize];
+                Layer { reference, mapping, sources }
+            })
+            .collect()
+    }
+
+    /// Groups and sources of the layers, bottom to top.
+    fn stack_layers(&self) -> Vec<(u32, Vec<u32>)> {
         let groups: Vec<u32> = self.places.iter().map(|place| place.group).collect();
         let mut above = vec![Vec::new(); self.sources.len()];
         if self.groups.len() > 1 {
@@ -206,12 +386,6 @@ impl Mosaic {
             }
         }
         layer::stack(&groups, &above)
-            .into_iter()
-            .map(|(group, sources)| {
-                let (reference, mapping) = self.groups[group as usize];
-                Layer { reference, mapping, sources }
-            })
-            .collect()
     }
 
     /// What the user should know before the run.
@@ -239,6 +413,62 @@ impl Mosaic {
             return Vec::new();
         }
         vec![Warning::OffGrid { off_grid, sources, largest_px, best }]
+    }
+}
+
+/// Sources by layer, bottom to top, and an index of each co-registered group in its reference grid.
+#[derive(Debug, Clone)]
+pub(crate) struct Stack {
+    /// Group of each layer.
+    pub(crate) groups: Vec<u32>,
+    layer_of: Vec<u32>,
+    /// Sources of each group in input order, and their index.
+    members: Vec<Vec<u32>>,
+    indexes: Vec<FootprintIndex>,
+}
+
+impl Stack {
+    fn new(mosaic: &Mosaic) -> Stack {
+        let group_count = mosaic.groups.len() as u32;
+        let mut members = vec![Vec::new(); mosaic.groups.len()];
+        for (id, place) in mosaic.places.iter().enumerate() {
+            members[place.group as usize].push(id as u32);
+        }
+        let reference_box = |id: &u32| {
+            let (place, size) =
+                (mosaic.places[*id as usize], mosaic.sources[*id as usize].dataset.image.size);
+            let (col, row) = (place.col as f64, place.row as f64);
+            [col, row, col + f64::from(size.width), row + f64::from(size.height)]
+        };
+        let indexes =
+            members.iter().map(|ids| FootprintIndex::new(ids.iter().map(reference_box))).collect();
+        let mut layer_of = vec![0; mosaic.sources.len()];
+        // Without an order there is nothing to keep in between: each group is one layer.
+        let groups = if mosaic.overlap.is_by_order() {
+            let runs = mosaic.stack_layers();
+            for (layer, (_, sources)) in runs.iter().enumerate() {
+                sources.iter().for_each(|id| layer_of[*id as usize] = layer as u32);
+            }
+            runs.into_iter().map(|(group, _)| group).collect()
+        } else {
+            for (id, place) in mosaic.places.iter().enumerate() {
+                layer_of[id] = place.group;
+            }
+            (0..group_count).collect()
+        };
+        Stack { groups, layer_of, members, indexes }
+    }
+}
+
+/// Until the engine obeys [`crate::source::View`]: never pixels of the wrong place, band or scale.
+fn refuse_views(sources: &[Source]) -> Result<()> {
+    match sources.iter().find(|source| source.view.as_ref().is_some_and(|v| !v.is_whole())) {
+        None => Ok(()),
+        Some(source) => {
+            let feature = "a part, a band map or a rescaling of an input";
+            Err(Error::unsupported(feature, "write it as a file of its own")
+                .with_path(source.path()))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::io::{self, IoMode};
 use crate::observer::Stats;
 use crate::raster::AnyRaster;
 use crate::source::Source;
-use crate::source::cache::{BlockCache, CacheKey, CacheKind, Cached};
+use crate::source::cache::{BlockCache, CacheKey, CacheKind, Cached, Counted};
 use crate::source::files::{FilePool, Handle};
 use crate::source::streams::{PartRequest, Streams};
 use crate::tiff::layout::{Extent, Layout};
@@ -40,7 +40,8 @@ impl Block {
     }
 }
 
-/// What is asked for: block `id` of `part` of source number `source`, `uses` times in the whole run.
+/// What is asked for: block `id` of `part` of source number `source`, `uses` times in the whole run;
+/// this is one of them if it `takes`, else they are counted by [`Blocks::release`].
 #[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "named in the line above")]
 pub struct Request {
@@ -48,6 +49,7 @@ pub struct Request {
     pub part: Part,
     pub id: BlockId,
     pub uses: u64,
+    pub takes: bool,
 }
 
 /// Blocks of the sources of a mosaic.
@@ -108,12 +110,22 @@ impl<'a> Blocks<'a> {
         };
         let BlockId { bx, by, plane } = request.id;
         let index = layout.block_index(bx, by, plane);
-        let kind = if request.part == Part::Image { CacheKind::Image } else { CacheKind::Mask };
-        let key = CacheKey { source: request.source, kind, index };
-        let found = self.cache.get(key, request.uses, wait, |spare| {
+        let key = block_key(request, index);
+        let uses =
+            if request.takes { Counted::Now(request.uses) } else { Counted::Later(request.uses) };
+        let found = self.cache.get(key, uses, wait, |spare| {
             self.load(request, source, layout, index, spare, scratch).at(source.path())
         })?;
         Ok(found.map(Block))
+    }
+
+    /// Counts one use of a block that was asked for without taking one.
+    pub fn release(&self, request: Request) {
+        let source = &self.sources[request.source as usize];
+        if let Some(layout) = source.dataset.layout(request.part) {
+            let BlockId { bx, by, plane } = request.id;
+            self.cache.release(block_key(request, layout.block_index(bx, by, plane)));
+        }
     }
 
     /// Gives a block back that the caller is done with, so that its memory can be used again.
@@ -192,7 +204,7 @@ impl<'a> Blocks<'a> {
         let kind =
             if request.part == Part::Image { CacheKind::ImageTable } else { CacheKind::MaskTable };
         let key = CacheKey { source: request.source, kind, index: page };
-        let table = self.cache.get(key, u64::MAX, true, |_| {
+        let table = self.cache.get(key, Counted::Now(u64::MAX), true, |_| {
             let handle = self.files.get(request.source, source)?;
             Ok(Cached::Table(layout.read_table_page(&*handle.file, page)?))
         })?;
@@ -224,4 +236,9 @@ impl<'a> Blocks<'a> {
         let ones = distinct.values().flatten().map(|word| u64::from(word.count_ones()));
         stats.blocks_distinct += ones.sum::<u64>();
     }
+}
+
+fn block_key(request: Request, index: u64) -> CacheKey {
+    let kind = if request.part == Part::Image { CacheKind::Image } else { CacheKind::Mask };
+    CacheKey { source: request.source, kind, index }
 }

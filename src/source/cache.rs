@@ -40,6 +40,15 @@ pub(crate) enum CacheKind {
     MaskTable,
 }
 
+/// How often a value is asked for in the whole run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// So often; each call of [`BlockCache::get`] is one.
+    Now(u64),
+    /// So often, as [`BlockCache::release`] counts them.
+    Later(u64),
+}
+
 /// Names a cached thing: source number, kind, index of the block or table page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey {
@@ -99,7 +108,7 @@ impl BlockCache {
     pub(crate) fn get(
         &self,
         key: CacheKey,
-        uses: u64,
+        uses: Counted,
         wait: bool,
         load: impl FnOnce(Option<AnyRaster>) -> Result<Cached>,
     ) -> Result<Option<Arc<Cached>>> {
@@ -107,7 +116,9 @@ impl BlockCache {
         loop {
             match state.slots.get(&key) {
                 None => break,
-                Some(Slot::Ready { .. }) => return Ok(state.take_use(key)),
+                Some(Slot::Ready { .. }) => {
+                    return Ok(state.take_use(key, matches!(uses, Counted::Now(_))));
+                }
                 Some(Slot::Busy) if !wait => return Ok(None),
                 Some(Slot::Busy) => {
                     let began = Instant::now();
@@ -125,8 +136,12 @@ impl BlockCache {
         guard.armed = false;
         let mut state = self.lock();
         state.slots.remove(&key);
-        if uses > 1 && value.bytes() <= self.capacity {
-            self.insert(&mut state, key, &value, uses - 1);
+        let uses_left = match uses {
+            Counted::Now(uses) => uses - 1,
+            Counted::Later(uses) => uses,
+        };
+        if uses_left > 0 && value.bytes() <= self.capacity {
+            self.insert(&mut state, key, &value, uses_left);
         }
         drop(state);
         self.loaded.notify_all();
@@ -148,6 +163,21 @@ impl BlockCache {
         state.bytes += bytes;
     }
 
+    /// Counts one use of a value that was asked for with [`Counted::Later`]; after the last it leaves.
+    pub(crate) fn release(&self, key: CacheKey) {
+        let mut state = self.lock();
+        if let Some(Slot::Ready { used, uses_left, .. }) = state.slots.get_mut(&key) {
+            *uses_left -= 1;
+            if *uses_left == 0 {
+                let used = *used;
+                state.by_use.remove(&used);
+                if let Some(value) = state.remove(key) {
+                    state.recycle(value, self.spares);
+                }
+            }
+        }
+    }
+
     /// Gives a value back that will not be used again by the caller, so that its memory can be.
     pub(crate) fn give_back(&self, value: Arc<Cached>) {
         // Only the last holder can take it apart.
@@ -161,8 +191,8 @@ impl BlockCache {
 }
 
 impl State {
-    /// A use of a ready value; after its last one it leaves.
-    fn take_use(&mut self, key: CacheKey) -> Option<Arc<Cached>> {
+    /// A use of a ready value; if it is `counted`, the value leaves after its last one.
+    fn take_use(&mut self, key: CacheKey, counted: bool) -> Option<Arc<Cached>> {
         self.clock += 1;
         let clock = self.clock;
         let Some(Slot::Ready { value, used, uses_left }) = self.slots.get_mut(&key) else {
@@ -170,10 +200,10 @@ impl State {
         };
         let result = Arc::clone(value);
         self.by_use.remove(used);
-        if *uses_left <= 1 {
+        if counted && *uses_left <= 1 {
             self.remove(key);
         } else {
-            *uses_left -= 1;
+            *uses_left -= u64::from(counted);
             *used = clock;
             self.by_use.insert(clock, key);
         }
@@ -256,7 +286,7 @@ mod tests {
             loaded = true;
             Ok(value(index))
         };
-        let found = cache.get(key(index), uses, true, load).unwrap().unwrap();
+        let found = cache.get(key(index), Counted::Now(uses), true, load).unwrap().unwrap();
         assert_eq!(index_of(&found), index);
         loaded
     }
@@ -355,7 +385,10 @@ mod tests {
                             std::thread::yield_now();
                             Ok(value(index))
                         };
-                        let found = cache.get(key(index), THREADS, true, load).unwrap().unwrap();
+                        let found = cache
+                            .get(key(index), Counted::Now(THREADS), true, load)
+                            .unwrap()
+                            .unwrap();
                         assert_eq!(index_of(&found), index);
                         cache.give_back(found);
                     }
@@ -389,8 +422,8 @@ mod tests {
     #[test]
     fn a_busy_key_is_not_waited_for_when_told_so() {
         let cache = BlockCache::new(VALUE_BYTES, 0);
-        let outer = cache.get(key(1), 2, true, |_| {
-            let inner = cache.get(key(1), 2, false, |_| panic!("it is being loaded"));
+        let outer = cache.get(key(1), Counted::Now(2), true, |_| {
+            let inner = cache.get(key(1), Counted::Now(2), false, |_| panic!("it is being loaded"));
             assert!(inner.unwrap().is_none());
             Ok(value(1))
         });
@@ -415,7 +448,7 @@ mod tests {
                         }
                         Err(ErrorKind::Cancelled.into())
                     };
-                    let get = || cache.get(key(7), 100, true, load).map(|_| ());
+                    let get = || cache.get(key(7), Counted::Now(100), true, load).map(|_| ());
                     match catch_unwind(AssertUnwindSafe(get)) {
                         Ok(result) => assert!(!panics && result.is_err()),
                         Err(_) => assert!(panics),
@@ -436,7 +469,7 @@ mod tests {
     #[test]
     fn memory_of_what_left_is_used_again() {
         let cache = BlockCache::new(VALUE_BYTES, 1);
-        let block = cache.get(key(1), 1, true, |spare| {
+        let block = cache.get(key(1), Counted::Now(1), true, |spare| {
             assert!(spare.is_none());
             Ok(value(1))
         });
@@ -446,7 +479,7 @@ mod tests {
             reused = spare.is_some();
             Ok(value(2))
         };
-        cache.get(key(2), 1, true, load).unwrap();
+        cache.get(key(2), Counted::Now(1), true, load).unwrap();
         assert!(reused);
     }
 }

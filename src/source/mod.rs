@@ -7,11 +7,17 @@ pub mod files;
 pub mod open;
 pub(crate) mod streams;
 
+pub mod view;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::geometry::{GeoTransform, Size, Window};
 use crate::sample::{DataType, Nodata};
+use crate::tiff::layout::Layout;
 use crate::tiff::reader::Dataset;
+
+pub use view::{Rescale, View};
 
 /// Nodata of a source, by band.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,15 +52,22 @@ pub struct FileStamp {
     pub identity: (u64, u64),
 }
 
-/// A dataset with the nodata that holds for it in a mosaic.
+/// A dataset as it is used in a mosaic: with the nodata that holds for it, and the part of it that
+/// counts.
+///
+/// A CRS, a geotransform, or a scale and offset that a manifest gives in place of the file's own stand
+/// in [`Source::dataset`]: what it says is what holds.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The opened file.
     pub dataset: Arc<Dataset>,
     /// Its state when it was opened.
     pub stamp: FileStamp,
-    /// Its nodata, after `--src-nodata`.
+    /// Its nodata, after `--src-nodata`; by band of the source, not of the dataset.
     pub nodata: SourceNodata,
+    /// The part of the dataset that is the source, its bands and their values; all of it, as it is,
+    /// without one.
+    pub view: Option<Arc<View>>,
 }
 
 impl Source {
@@ -68,19 +81,74 @@ impl Source {
         self.dataset.image.dtype
     }
 
-    /// Number of bands.
+    /// Number of bands, after the band map.
     pub fn bands(&self) -> u32 {
-        self.dataset.image.bands
+        match self.view.as_ref().and_then(|view| view.bands.as_ref()) {
+            Some(bands) => u32::try_from(bands.len()).unwrap_or(u32::MAX),
+            None => self.dataset.image.bands,
+        }
+    }
+
+    /// The band of the dataset that is a band of the source; `None` where the source has no samples of
+    /// that band.
+    pub fn dataset_band(&self, band: u32) -> Option<u32> {
+        match self.view.as_ref().and_then(|view| view.bands.as_ref()) {
+            Some(bands) => bands.get(band as usize).copied().flatten(),
+            None => (band < self.dataset.image.bands).then_some(band),
+        }
+    }
+
+    /// The pixels of the dataset that are the source.
+    pub fn window(&self) -> Window {
+        let Size { width, height } = self.dataset.image.size;
+        let all = Window { col: 0, row: 0, width, height };
+        self.view.as_ref().and_then(|view| view.window).unwrap_or(all)
+    }
+
+    /// Width and height in pixels: those of [`Source::window`].
+    pub fn size(&self) -> Size {
+        self.window().size()
+    }
+
+    /// Pixel corners of [`Source::window`] to world.
+    pub fn transform(&self) -> GeoTransform {
+        let Window { col, row, .. } = self.window();
+        if (col, row) == (0, 0) {
+            return self.dataset.transform;
+        }
+        self.dataset.transform.shifted(f64::from(col), f64::from(row))
+    }
+
+    /// What is done to the valid samples of a band when they are read; `None` for nothing.
+    pub fn rescale(&self, band: u32) -> Option<Rescale> {
+        let rescale = self.view.as_ref()?.rescale.as_ref()?.get(band as usize).copied();
+        rescale.filter(|rescale| *rescale != Rescale::NONE)
+    }
+
+    /// The dataset's internal mask, where it counts.
+    pub fn mask(&self) -> Option<&Layout> {
+        if self.ignores_mask() { None } else { self.dataset.mask.as_deref() }
+    }
+
+    /// Band of the dataset that is its alpha, where it counts; it need not be a band of the source.
+    pub fn alpha_band(&self) -> Option<u32> {
+        if self.ignores_mask() { None } else { self.dataset.alpha_band() }
+    }
+
+    fn ignores_mask(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.ignore_mask)
     }
 
     /// Whether every pixel is valid whatever its value: no nodata that the type can hold, no float
-    /// (NaN), no mask, no alpha.
+    /// (NaN), no mask, no alpha, no band left out.
     pub fn is_opaque(&self) -> bool {
-        let nodata = (0..self.bands())
-            .any(|band| self.nodata.band(band).is_some_and(|value| value.fits(self.dtype())));
-        !nodata
+        let bands = 0..self.bands();
+        let nodata =
+            |band: u32| self.nodata.band(band).is_some_and(|value| value.fits(self.dtype()));
+        !bands.clone().any(nodata)
+            && bands.clone().all(|band| self.dataset_band(band).is_some())
             && !self.dtype().is_float()
-            && self.dataset.mask.is_none()
-            && self.dataset.alpha_band().is_none()
+            && self.mask().is_none()
+            && self.alpha_band().is_none()
     }
 }

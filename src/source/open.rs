@@ -50,7 +50,7 @@ pub fn open_source(path: &Path) -> Result<Source> {
     let dataset = Dataset::open(path, &file, || world_file(path))
         .map_err(|error| name_format(error, path))?;
     let nodata = dataset.nodata.map_or(SourceNodata::None, SourceNodata::All);
-    Ok(Source { dataset: Arc::new(dataset), stamp: stamp_of(&meta), nodata })
+    Ok(Source { dataset: Arc::new(dataset), stamp: stamp_of(&meta), nodata, view: None })
 }
 
 /// Opens all inputs. An input that is named more than once keeps its last place, with a warning.
@@ -134,7 +134,7 @@ impl Interner {
     const MOST_SHARED: usize = 64;
 
     fn intern(&mut self, source: Source, options: &OpenOptions) -> Source {
-        let Source { dataset, stamp, nodata } = source;
+        let Source { dataset, stamp, nodata, view } = source;
         // The only reference: nobody else has seen this dataset yet.
         let mut dataset = Arc::unwrap_or_clone(dataset);
         dataset.crs = match (&options.override_crs, dataset.crs, &options.assign_crs) {
@@ -153,7 +153,7 @@ impl Interner {
                 self.shared.push(Arc::clone(&dataset.shared));
             }
         }
-        Source { dataset: Arc::new(dataset), stamp, nodata }
+        Source { dataset: Arc::new(dataset), stamp, nodata, view }
     }
 }
 

@@ -4,6 +4,9 @@
 //! place that has no valid one yet. Validity is a byte for each sample, 0 or 1. The loops have no
 //! branches and no calls in them, so the compiler turns them into vector code.
 
+pub mod distance;
+pub mod rules;
+
 use crate::sample::{Sample, convert};
 
 /// Writes samples where `valid` is 0 and the source is valid. `valid` stays as it is: see

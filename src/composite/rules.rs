@@ -1,0 +1,87 @@
+//! Rules that look at all sources of a pixel: extremes, sums, medians (SPEC §5.1).
+
+use crate::sample::Sample;
+
+/// Puts the smaller or larger of two valid samples into `dst`, or the one that is valid. `valid` stays
+/// as it is.
+pub fn take_extreme<T: Sample>(
+    dst: &mut [T],
+    valid: &[u8],
+    src: &[T],
+    src_valid: Option<&[u8]>,
+    largest: bool,
+) {
+    for (index, (d, s)) in dst.iter_mut().zip(src).enumerate() {
+        let counts = src_valid.is_none_or(|valid| valid[index] != 0);
+        let wins = if largest { *s > *d } else { *s < *d };
+        *d = if counts & ((valid[index] == 0) | wins) { *s } else { *d };
+    }
+}
+
+/// Adds `weights * src` to `sums` where valid.
+pub fn add_weighted(sums: &mut [f64], src: &[f64], valid: &[u8], weights: &[f64]) {
+    for (((sum, s), v), w) in sums.iter_mut().zip(src).zip(valid).zip(weights) {
+        *sum += if *v != 0 { *s * *w } else { 0.0 };
+    }
+}
+
+/// Adds `src` to `sums` where valid.
+pub fn add_valid(sums: &mut [f64], src: &[f64], valid: &[u8]) {
+    for ((sum, s), v) in sums.iter_mut().zip(src).zip(valid) {
+        *sum += if *v != 0 { *s } else { 0.0 };
+    }
+}
+
+/// Adds the number of valid samples to `counts`.
+pub fn add_count(counts: &mut [f64], valid: &[u8]) {
+    for (count, v) in counts.iter_mut().zip(valid) {
+        *count += f64::from(*v);
+    }
+}
+
+/// Divides where there is something to divide by.
+pub fn divide(sums: &mut [f64], weights: &[f64]) {
+    for (sum, w) in sums.iter_mut().zip(weights) {
+        *sum = if *w > 0.0 { *sum / *w } else { 0.0 };
+    }
+}
+
+/// The median; of an even number the mean of the middle two. `None` if there are no values.
+pub fn median(values: &mut [f64]) -> Option<f64> {
+    let middle = values.len() / 2;
+    if values.is_empty() {
+        return None;
+    }
+    let upper = *values.select_nth_unstable_by(middle, f64::total_cmp).1;
+    if values.len() % 2 == 1 {
+        return Some(upper);
+    }
+    let lower = values[..middle].iter().copied().fold(f64::MIN, f64::max);
+    // Not (a + b) / 2, which may overflow.
+    Some(lower / 2.0 + upper / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extremes_of_valid_samples_only() {
+        let valid = [1u8, 1, 0, 0];
+        let mut dst = [5i16, 5, 9, 9];
+        take_extreme(&mut dst, &valid, &[3, 7, 12, 1], Some(&[1, 1, 1, 0]), false);
+        assert_eq!(dst, [3, 5, 12, 9]);
+        let mut dst = [5i16, 5, 9, 9];
+        take_extreme(&mut dst, &valid, &[3, 7, 1, 1], None, true);
+        assert_eq!(dst, [5, 7, 1, 1]);
+    }
+
+    #[test]
+    fn medians_of_odd_and_even_numbers() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&mut [4.0, 1.0, 3.0, 2.0]), Some(2.5));
+        assert_eq!(median(&mut [7.0]), Some(7.0));
+        assert_eq!(median(&mut [-1e308, 1e308]), Some(0.0));
+        assert_eq!(median(&mut []), None);
+    }
+}

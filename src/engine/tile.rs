@@ -1,0 +1,263 @@
+//! Where the rows of a resampled layer go: onto the canvas by z-order or as extremes, or into sums that
+//! all layers add to.
+
+use std::ops::Range;
+
+use crate::composite::{self, rules};
+use crate::engine::canvas::Canvas;
+use crate::geometry::Window;
+use crate::mosaic::Overlap;
+use crate::sample::{DataType, Sample, convert};
+use crate::with_dtype;
+
+/// A row of samples of any type.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values<'a> {
+    dtype: DataType,
+    bytes: &'a [u8],
+}
+
+impl<'a> Values<'a> {
+    pub(crate) fn new<S: Sample>(samples: &'a [S]) -> Values<'a> {
+        Values { dtype: S::DTYPE, bytes: bytemuck::cast_slice(samples) }
+    }
+
+    fn convert_into<T: Sample>(self, out: &mut [T]) {
+        with_dtype!(self.dtype, S => {
+            // Cannot fail: the bytes are those of a slice of this type.
+            composite::convert_row(bytemuck::cast_slice::<u8, S>(self.bytes), out);
+        });
+    }
+}
+
+/// A row of pixels of the mosaic's grid.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Run {
+    pub(crate) col: u32,
+    pub(crate) row: u32,
+    pub(crate) width: usize,
+}
+
+/// Takes the rows of a layer, in any order of rows: validity first, then each band, then the end.
+pub(crate) trait TileSink {
+    /// Validity of a row, plane after plane, and the weights of all samples in it where the rule has
+    /// weights.
+    fn begin_row(&mut self, run: Run, valid: &[u8], weights: Option<&[f64]>);
+    /// The samples of a band in that row.
+    fn band(&mut self, index: usize, values: Values<'_>);
+    /// All bands were given.
+    fn end_row(&mut self);
+}
+
+/// Onto the canvas: under what is there, or the lesser or larger of both.
+pub(crate) struct CanvasSink<'a, T> {
+    canvas: &'a mut Canvas<T>,
+    overlap: Overlap,
+    judges_pixels: bool,
+    scratch: &'a mut SinkScratch<T>,
+    run: Run,
+}
+
+/// Memory of a sink.
+#[derive(Debug)]
+pub(crate) struct SinkScratch<T> {
+    samples: Vec<T>,
+    valid: Vec<u8>,
+    pixel: Vec<u8>,
+}
+
+// Not derived: that would ask for `T: Default`.
+impl<T> Default for SinkScratch<T> {
+    fn default() -> SinkScratch<T> {
+        SinkScratch { samples: Vec::new(), valid: Vec::new(), pixel: Vec::new() }
+    }
+}
+
+impl<'a, T: Sample> CanvasSink<'a, T> {
+    pub(crate) fn new(
+        canvas: &'a mut Canvas<T>,
+        overlap: Overlap,
+        judges_pixels: bool,
+        scratch: &'a mut SinkScratch<T>,
+    ) -> CanvasSink<'a, T> {
+        CanvasSink { canvas, overlap, judges_pixels, scratch, run: Run::default() }
+    }
+
+    fn at(&self, index: usize) -> usize {
+        index * self.canvas.pixels() + self.canvas.index(self.run.col, self.run.row)
+    }
+}
+
+impl<T: Sample> TileSink for CanvasSink<'_, T> {
+    fn begin_row(&mut self, run: Run, valid: &[u8], _: Option<&[f64]>) {
+        self.run = run;
+        if self.canvas.is_blank() {
+            self.canvas.prepare();
+        }
+        let SinkScratch { valid: own, pixel, .. } = &mut self.scratch;
+        own.clear();
+        own.extend_from_slice(valid);
+        if !self.canvas.shared && self.judges_pixels {
+            let width = self.run.width;
+            pixel.clear();
+            pixel.resize(width, 0);
+            for plane in own.chunks_exact(width) {
+                pixel.iter_mut().zip(plane).for_each(|(p, v)| *p |= *v);
+            }
+            for plane in own.chunks_exact_mut(width) {
+                composite::mark_taken(plane, pixel);
+            }
+        }
+    }
+
+    fn band(&mut self, index: usize, values: Values<'_>) {
+        let width = self.run.width;
+        let at = self.at(index);
+        let plane = if self.canvas.shared { 0 } else { index };
+        let valid_at = self.at(plane);
+        self.scratch.samples.resize(width, T::ZERO);
+        values.convert_into(&mut self.scratch.samples);
+        let (src, src_valid) =
+            (&self.scratch.samples, &self.scratch.valid[plane * width..][..width]);
+        let dst = &mut self.canvas.samples[at..at + width];
+        let dst_valid = &self.canvas.valid[valid_at..valid_at + width];
+        match self.overlap {
+            Overlap::Min | Overlap::Max => {
+                let largest = self.overlap == Overlap::Max;
+                rules::take_extreme(dst, dst_valid, src, Some(src_valid), largest);
+            }
+            _ => composite::fill_under(dst, dst_valid, src, Some(src_valid)),
+        }
+    }
+
+    fn end_row(&mut self) {
+        let width = self.run.width;
+        let planes = self.scratch.valid.len() / width;
+        for plane in 0..planes {
+            let at = self.at(plane);
+            let dst = &mut self.canvas.valid[at..at + width];
+            let src = &self.scratch.valid[plane * width..][..width];
+            self.canvas.left -= if self.canvas.shared || !self.judges_pixels {
+                composite::merge_valid(dst, Some(src))
+            } else {
+                composite::merge_taken(dst, src)
+            };
+        }
+    }
+}
+
+/// Into sums over all layers: the mean of what each gives, weighted by the weights that its samples
+/// have, or the plain sum.
+#[derive(Debug, Default)]
+pub(crate) struct SumSink {
+    overlap: Overlap,
+    tile: Option<Window>,
+    pixels: usize,
+    shared: bool,
+    /// Index `(band * pixels) + row * width + x`.
+    values: Vec<f64>,
+    /// The same by plane.
+    weights: Vec<f64>,
+    valid: Vec<u8>,
+    /// Place of the row in the tile, and its width.
+    at: usize,
+    width: usize,
+    row_valid: Vec<u8>,
+    row_weights: Vec<f64>,
+    buffer: Vec<f64>,
+}
+
+impl SumSink {
+    pub(crate) fn begin(&mut self, overlap: Overlap, tile: Window, bands: usize, shared: bool) {
+        self.overlap = overlap;
+        self.tile = Some(tile);
+        self.pixels = tile.pixels() as usize;
+        self.shared = shared;
+        let planes = if shared { 1 } else { bands };
+        for (list, count) in [(&mut self.values, bands), (&mut self.weights, planes)] {
+            list.clear();
+            list.resize(count * self.pixels, 0.0);
+        }
+        self.valid.clear();
+        self.valid.resize(planes * self.pixels, 0);
+    }
+
+    /// Puts the sums onto a canvas that holds nothing there yet.
+    pub(crate) fn finish<T: Sample>(&self, canvas: &mut Canvas<T>, bands: Range<u32>) {
+        let Some(tile) = self.tile.filter(|_| self.valid.contains(&1)) else { return };
+        if canvas.is_blank() {
+            canvas.prepare();
+        }
+        let width = tile.width as usize;
+        for row in 0..tile.height {
+            let from = row as usize * width;
+            let at = canvas.index(tile.col, tile.row + row);
+            for index in 0..bands.len() {
+                let values = &self.values[index * self.pixels + from..][..width];
+                let to = index * canvas.pixels() + at;
+                for (d, v) in canvas.samples[to..to + width].iter_mut().zip(values) {
+                    *d = convert(*v);
+                }
+            }
+            for plane in 0..self.valid.len() / self.pixels {
+                let valid = &self.valid[plane * self.pixels + from..][..width];
+                let to = plane * canvas.pixels() + at;
+                canvas.left -=
+                    composite::merge_valid(&mut canvas.valid[to..to + width], Some(valid));
+            }
+        }
+    }
+}
+
+impl TileSink for SumSink {
+    fn begin_row(&mut self, run: Run, valid: &[u8], weights: Option<&[f64]>) {
+        if let Some(tile) = self.tile {
+            let (col, row) = ((run.col - tile.col) as usize, (run.row - tile.row) as usize);
+            self.at = row * tile.width as usize + col;
+        }
+        self.width = run.width;
+        self.row_valid.clear();
+        self.row_valid.extend_from_slice(valid);
+        self.row_weights.clear();
+        match weights {
+            // A kernel with negative lobes can make a weight vanish.
+            Some(weights) => self.row_weights.extend(weights.iter().map(|w| w.max(1e-9))),
+            None => self.row_weights.resize(valid.len(), 1.0),
+        }
+    }
+
+    fn band(&mut self, index: usize, values: Values<'_>) {
+        let (width, at) = (self.width, self.at);
+        self.buffer.resize(width, 0.0);
+        values.convert_into(&mut self.buffer);
+        let plane = if self.shared { 0 } else { index };
+        let sums = &mut self.values[index * self.pixels + at..][..width];
+        let weights = &self.weights[plane * self.pixels + at..][..width];
+        let valid = &self.row_valid[plane * width..][..width];
+        if matches!(self.overlap, Overlap::Sum | Overlap::Count) {
+            rules::add_valid(sums, &self.buffer, valid);
+            return;
+        }
+        let own = &self.row_weights[plane * width..][..width];
+        for x in (0..width).filter(|x| valid[*x] != 0) {
+            // What one layer gives alone stays as it is.
+            sums[x] = if weights[x] == 0.0 {
+                self.buffer[x]
+            } else {
+                (sums[x] * weights[x] + self.buffer[x] * own[x]) / (weights[x] + own[x])
+            };
+        }
+    }
+
+    fn end_row(&mut self) {
+        let (width, at) = (self.width, self.at);
+        for plane in 0..self.row_valid.len() / width {
+            let valid = &self.row_valid[plane * width..][..width];
+            let own = &self.row_weights[plane * width..][..width];
+            let weights = &mut self.weights[plane * self.pixels + at..][..width];
+            rules::add_valid(weights, own, valid);
+            let all = &mut self.valid[plane * self.pixels + at..][..width];
+            all.iter_mut().zip(valid).for_each(|(a, v)| *a |= *v);
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Resampling pixel by pixel: at any place of a rotated or warped grid, and for kernels that need all
+//! samples under a pixel at once. Weighted sums are taken in `f64`.
+
+use crate::resample::axis::Axis;
+use crate::resample::{FLOOR_PX, Kernel, rounded};
+use crate::sample::Sample;
+
+/// A window of samples in memory: those of pixel `(col, row)` have the index
+/// `(row - row0) * width + col - col0`. What lies outside is invalid.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "named in the line above")]
+pub struct Patch<'a, P> {
+    pub col0: i64,
+    pub row0: i64,
+    pub width: usize,
+    pub height: usize,
+    pub samples: &'a [P],
+    /// Bytes of 0 and 1; all are valid without them.
+    pub valid: Option<&'a [u8]>,
+}
+
+impl<P: Sample> Patch<'_, P> {
+    fn index(&self, col: i64, row: i64) -> Option<usize> {
+        let (c, r) = (col - self.col0, row - self.row0);
+        let inside = (0..self.width as i64).contains(&c) && (0..self.height as i64).contains(&r);
+        inside.then(|| r as usize * self.width + c as usize)
+    }
+
+    /// The sample of a pixel, if it is valid.
+    pub fn get(&self, col: i64, row: i64) -> Option<P> {
+        let index = self.index(col, row)?;
+        let valid = self.valid.is_none_or(|valid| valid[index] != 0);
+        valid.then(|| self.samples[index])
+    }
+}
+
+/// Where an output pixel lies in the source, and how far its neighbours are from it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// Column position of its centre.
+    pub u: f64,
+    /// Row position of its centre.
+    pub v: f64,
+    /// Change of `u` from column to column, of `u` from row to row, then the same of `v`.
+    pub jacobian: [f64; 4],
+}
+
+impl Place {
+    /// Source pixels per output pixel along each axis of the source: the length of its gradient.
+    pub fn scale(&self) -> [f64; 2] {
+        let [ux, uy, vx, vy] = self.jacobian;
+        [ux.hypot(uy), vx.hypot(vy)]
+    }
+
+    /// Source column and row under the centre.
+    pub fn nearest(&self) -> [i64; 2] {
+        [self.u, self.v].map(|position| (rounded(position) + FLOOR_PX).floor() as i64)
+    }
+
+    /// The corners of the pixel, in order.
+    fn quad(&self) -> [[f64; 2]; 4] {
+        let [ux, uy, vx, vy] = self.jacobian.map(|d| d / 2.0);
+        let (u, v) = (rounded(self.u), rounded(self.v));
+        [
+            [u - ux - uy, v - vx - vy],
+            [u + ux - uy, v + vx - vy],
+            [u + ux + uy, v + vx + vy],
+            [u - ux + uy, v - vx + vy],
+        ]
+    }
+}
+
+/// Memory of [`Gatherer`]'s calls.
+#[derive(Debug, Default)]
+pub struct Gatherer {
+    weights: [Vec<f64>; 2],
+    covered: Vec<(f64, f64)>,
+}
+
+impl Gatherer {
+    /// The value at a place, if it is valid. `valid_fraction` is the least share of the covered area
+    /// that must be valid, for area kernels.
+    pub fn at<P: Sample>(
+        &mut self,
+        kernel: Kernel,
+        patch: &Patch<'_, P>,
+        place: &Place,
+        valid_fraction: f64,
+    ) -> Option<f64> {
+        if !(place.u.is_finite() && place.v.is_finite()) {
+            return None;
+        }
+        if kernel.is_area() {
+            self.covered.clear();
+            let covered = &mut self.covered;
+            let mut full = 0.0;
+            cover(place.quad(), |col, row, area| {
+                full += area;
+                if let Some(sample) = patch.get(col, row) {
+                    covered.push((sample.to_f64(), area));
+                }
+            });
+            return self.area_value(kernel, full, valid_fraction);
+        }
+        let [col, row] = place.nearest();
+        let nearest = patch.get(col, row)?;
+        if kernel == Kernel::Nearest {
+            return Some(nearest.to_f64());
+        }
+        let scale = place.scale();
+        let sums = self.point_sums(kernel, patch, place, scale);
+        if !kernel.has_negative_lobes() || sums.valid >= 0.5 * sums.full {
+            return Some(sums.value());
+        }
+        Some(self.point_sums(Kernel::Bilinear, patch, place, scale).value())
+    }
+
+    /// The value of the output pixel at column `x` and row `y` of axes that were filled for an area
+    /// kernel.
+    pub fn on_axes<P: Sample>(
+        &mut self,
+        kernel: Kernel,
+        patch: &Patch<'_, P>,
+        [cols, rows]: [&Axis; 2],
+        [x, y]: [usize; 2],
+        valid_fraction: f64,
+    ) -> Option<f64> {
+        self.covered.clear();
+        let (tx, ty) = (cols.taps(x), rows.taps(y));
+        for (row, wy) in (ty.first..).zip(rows.weights(y)) {
+            let Some(start) = patch.index(tx.first, row) else { continue };
+            let samples = &patch.samples[start..start + tx.count];
+            for (k, (sample, wx)) in samples.iter().zip(cols.weights(x)).enumerate() {
+                let weight = wx * wy;
+                if weight > 0.0 && patch.valid.is_none_or(|valid| valid[start + k] != 0) {
+                    self.covered.push((sample.to_f64(), weight));
+                }
+            }
+        }
+        self.area_value(kernel, cols.full(x) * rows.full(y), valid_fraction)
+    }
+
+    /// What the covered samples give; `full` is the area of the pixel.
+    fn area_value(&mut self, kernel: Kernel, full: f64, valid_fraction: f64) -> Option<f64> {
+        let covered = &mut self.covered;
+        let total: f64 = covered.iter().map(|(_, weight)| weight).sum();
+        if covered.is_empty() || total < valid_fraction * full {
+            return None;
+        }
+        let values = covered.iter().map(|(value, _)| *value);
+        let weighted = |f: fn(f64) -> f64| -> f64 {
+            covered.iter().map(|(value, weight)| f(*value) * weight).sum()
+        };
+        match kernel {
+            Kernel::Sum => Some(weighted(|v| v)),
+            Kernel::Rms => Some((weighted(|v| v * v) / total).sqrt()),
+            Kernel::Min => values.reduce(f64::min),
+            Kernel::Max => values.reduce(f64::max),
+            Kernel::Mode => mode(covered),
+            Kernel::Q1 => quantile(covered, 0.25 * total),
+            Kernel::Med => quantile(covered, 0.5 * total),
+            Kernel::Q3 => quantile(covered, 0.75 * total),
+            _ => Some(weighted(|v| v) / total),
+        }
+    }
+
+    fn point_sums<P: Sample>(
+        &mut self,
+        kernel: Kernel,
+        patch: &Patch<'_, P>,
+        place: &Place,
+        scale: [f64; 2],
+    ) -> Sums {
+        let [wx, wy] = &mut self.weights;
+        let col0 = taps_of(kernel, rounded(place.u), scale[0], wx);
+        let row0 = taps_of(kernel, rounded(place.v), scale[1], wy);
+        let mut sums = Sums::default();
+        // The sums are those of the two passes of a separable kernel.
+        for (row, wy) in (row0..).zip(wy.iter()) {
+            let mut line = Sums::default();
+            for (col, wx) in (col0..).zip(wx.iter()) {
+                if let Some(sample) = patch.get(col, row) {
+                    line.sum += wx * sample.to_f64();
+                    line.valid += wx;
+                }
+                line.full += wx;
+            }
+            sums.sum += wy * line.sum;
+            sums.valid += wy * line.valid;
+            sums.full += wy * line.full;
+        }
+        sums
+    }
+}
+
+/// Sums of weighted samples, of their weights, and of all weights.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    sum: f64,
+    valid: f64,
+    full: f64,
+}
+
+impl Sums {
+    fn value(&self) -> f64 {
+        if self.valid == self.full { self.sum } else { self.sum / self.valid }
+    }
+}
+
+/// Fills the weights of a point kernel about a centre, without taps that weigh nothing; returns the
+/// first tap.
+fn taps_of(kernel: Kernel, center: f64, scale: f64, weights: &mut Vec<f64>) -> i64 {
+    let stretch = scale.max(1.0);
+    let radius = kernel.radius() * stretch;
+    let (mut first, end) =
+        ((center - radius + 0.5).floor() as i64, (center + radius + 0.5).floor() as i64);
+    weights.clear();
+    weights.extend((first..end).map(|tap| kernel.weight((tap as f64 + 0.5 - center) / stretch)));
+    while weights.len() > 1 && weights.last() == Some(&0.0) {
+        weights.pop();
+    }
+    let zeros = weights.iter().take_while(|w| **w == 0.0).count().min(weights.len() - 1);
+    weights.drain(..zeros);
+    first += zeros as i64;
+    let sum: f64 = weights.iter().sum();
+    weights.iter_mut().for_each(|w| *w /= sum);
+    first
+}
+
+/// The value of the largest weight; the least of equals.
+fn mode(covered: &mut [(f64, f64)]) -> Option<f64> {
+    covered.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let mut best = None;
+    for run in covered.chunk_by(|a, b| a.0 == b.0) {
+        let weight: f64 = run.iter().map(|(_, weight)| weight).sum();
+        if best.is_none_or(|(_, most)| weight > most) {
+            best = Some((run[0].0, weight));
+        }
+    }
+    best.map(|(value, _)| value)
+}
+
+/// The least value at or below which samples of this weight lie.
+fn quantile(covered: &mut [(f64, f64)], weight: f64) -> Option<f64> {
+    covered.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let mut sum = 0.0;
+    for (value, own) in covered.iter() {
+        sum += own;
+        if sum >= weight {
+            return Some(*value);
+        }
+    }
+    covered.last().map(|(value, _)| *value)
+}
+
+/// Corners of a convex polygon: a quadrangle cut by a strip and by a square has at most 8.
+#[derive(Debug, Clone, Copy)]
+struct Polygon {
+    corners: [[f64; 2]; 10],
+    count: usize,
+}
+
+impl Polygon {
+    fn new(corners: &[[f64; 2]]) -> Polygon {
+        let mut polygon = Polygon { corners: [[0.0; 2]; 10], count: 0 };
+        corners.iter().for_each(|corner| polygon.push(*corner));
+        polygon
+    }
+
+    fn push(&mut self, corner: [f64; 2]) {
+        if self.count < self.corners.len() {
+            self.corners[self.count] = corner;
+            self.count += 1;
+        }
+    }
+
+    fn corners(&self) -> &[[f64; 2]] {
+        &self.corners[..self.count]
+    }
+
+    /// The part with `sign * (coordinate - limit) >= 0` (Sutherland and Hodgman 1974).
+    fn cut(&self, axis: usize, limit: f64, sign: f64) -> Polygon {
+        let mut out = Polygon::new(&[]);
+        let corners = self.corners();
+        for (index, corner) in corners.iter().enumerate() {
+            let before = corners[(index + self.count - 1) % self.count];
+            let (a, b) = (sign * (before[axis] - limit), sign * (corner[axis] - limit));
+            if (a < 0.0) != (b < 0.0) {
+                let t = a / (a - b);
+                let other = 1 - axis;
+                let mut crossing = [limit; 2];
+                crossing[other] = before[other] + t * (corner[other] - before[other]);
+                out.push(crossing);
+            }
+            if b >= 0.0 {
+                out.push(*corner);
+            }
+        }
+        out
+    }
+
+    fn range(&self, axis: usize) -> (f64, f64) {
+        self.corners().iter().fold((f64::MAX, f64::MIN), |(low, high), corner| {
+            (low.min(corner[axis]), high.max(corner[axis]))
+        })
+    }
+
+    fn area(&self) -> f64 {
+        let corners = self.corners();
+        let cross = |index: usize| {
+            let ([x0, y0], [x1, y1]) = (corners[index], corners[(index + 1) % self.count]);
+            x0 * y1 - x1 * y0
+        };
+        ((0..self.count).map(cross).sum::<f64>() / 2.0).abs()
+    }
+}
+
+/// Calls `each` with the column and row of every pixel that a quadrangle covers, and the covered area.
+fn cover(quad: [[f64; 2]; 4], mut each: impl FnMut(i64, i64, f64)) {
+    // About its own corner, so that areas keep their digits far from the origin.
+    let origin = quad[0].map(f64::floor);
+    let quad = Polygon::new(&quad.map(|[u, v]| [u - origin[0], v - origin[1]]));
+    // Slivers that are noise.
+    const LEAST: f64 = 1e-9;
+    let (top, bottom) = quad.range(1);
+    for row in top.floor() as i64..bottom.ceil() as i64 {
+        let strip = quad.cut(1, row as f64, 1.0).cut(1, (row + 1) as f64, -1.0);
+        if strip.count < 3 {
+            continue;
+        }
+        let (left, right) = strip.range(0);
+        for col in left.floor() as i64..right.ceil() as i64 {
+            let cell = strip.cut(0, col as f64, 1.0).cut(0, (col + 1) as f64, -1.0);
+            let area = if cell.count < 3 { 0.0 } else { cell.area() };
+            if area > LEAST {
+                each(col + origin[0] as i64, row + origin[1] as i64, area);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turned_pixel_covers_its_area() {
+        // A unit square turned by 45 degrees about the corner of four pixels: a quarter in each.
+        let place = Place {
+            u: 2.0,
+            v: 3.0,
+            jacobian: [0.5f64.sqrt(), -(0.5f64.sqrt()), 0.5f64.sqrt(), 0.5f64.sqrt()],
+        };
+        let mut cells = Vec::new();
+        cover(place.quad(), |col, row, area| cells.push((col, row, area)));
+        cells.sort_by_key(|(col, row, _)| (*row, *col));
+        let places: Vec<_> = cells.iter().map(|(col, row, _)| (*col, *row)).collect();
+        assert_eq!(places, [(1, 2), (2, 2), (1, 3), (2, 3)]);
+        assert!(cells.iter().all(|(.., area)| (area - 0.25).abs() < 1e-12), "{cells:?}");
+    }
+
+    #[test]
+    fn quantiles_take_the_first_that_reaches_the_share() {
+        let mut covered = vec![(4.0, 1.0), (1.0, 1.0), (3.0, 1.0), (2.0, 1.0)];
+        assert_eq!(quantile(&mut covered, 2.0), Some(2.0));
+        assert_eq!(quantile(&mut covered, 1.0), Some(1.0));
+        assert_eq!(quantile(&mut covered, 3.0), Some(3.0));
+        let mut covered = vec![(1.0, 0.25), (9.0, 1.0), (5.0, 0.5)];
+        assert_eq!(quantile(&mut covered, 0.5 * 1.75), Some(9.0));
+    }
+
+    #[test]
+    fn the_mode_has_the_most_area_and_is_the_least_of_equals() {
+        assert_eq!(mode(&mut [(7.0, 0.5), (3.0, 1.0), (7.0, 0.75)]), Some(7.0));
+        assert_eq!(mode(&mut [(7.0, 1.0), (3.0, 0.5), (3.0, 0.5)]), Some(3.0));
+    }
+
+    #[test]
+    fn places_of_an_unturned_grid_give_what_axes_give() {
+        let samples: Vec<u16> = (0..400).map(|i| (i * 7919 % 1000) as u16).collect();
+        let valid: Vec<u8> = (0..400).map(|i| u8::from(i % 7 != 3)).collect();
+        let patch = Patch {
+            col0: -3,
+            row0: 5,
+            width: 20,
+            height: 20,
+            samples: &samples,
+            valid: Some(&valid),
+        };
+        let mut gatherer = Gatherer::default();
+        let line = crate::resample::axis::Line { scale: 2.5, phase: 0.0 };
+        let mut cases = 0;
+        for kernel in [
+            Kernel::Average,
+            Kernel::Min,
+            Kernel::Max,
+            Kernel::Rms,
+            Kernel::Sum,
+            Kernel::Med,
+            Kernel::Mode,
+        ] {
+            let (mut cols, mut rows) = (Axis::default(), Axis::default());
+            cols.fill(kernel, line, 0, 4, false);
+            rows.fill(kernel, line, 2, 4, false);
+            for y in 0..4 {
+                for x in 0..4 {
+                    let on_axes = gatherer.on_axes(kernel, &patch, [&cols, &rows], [x, y], 0.0);
+                    let (u, v) = ((x as f64 + 0.5) * 2.5, (y as f64 + 2.5) * 2.5);
+                    let place = Place { u, v, jacobian: [2.5, 0.0, 0.0, 2.5] };
+                    let at = gatherer.at(kernel, &patch, &place, 0.0);
+                    let close = (at.unwrap() - on_axes.unwrap()).abs() < 1e-9;
+                    assert!(close, "{kernel:?} {x} {y}: {at:?} {on_axes:?}");
+                    cases += 1;
+                }
+            }
+        }
+        assert_eq!(cases, 112);
+    }
+}
