@@ -77,6 +77,10 @@ pub fn band_count(sources: &[Source]) -> Result<u32> {
 /// [`InputError::Mismatch`] if there is none.
 pub fn data_type(sources: &[Source], wanted: Option<DataType>) -> Result<DataType> {
     if let Some(dtype) = wanted {
+        if let Some(odd) = sources.iter().find(|s| s.dtype().is_complex() != dtype.is_complex()) {
+            let hint = "complex samples stay complex; leave --dtype out";
+            return Err(mismatch("the data type", dtype, odd.dtype(), odd, hint));
+        }
         return Ok(dtype);
     }
     let mut types: Vec<DataType> = sources.iter().map(Source::dtype).collect();
