@@ -65,6 +65,14 @@ pub enum Warning {
         /// How often it was named.
         times: usize,
     },
+    /// Something odd in the headers of an input, which was read in the likeliest way.
+    #[error("{path}: {what}")]
+    Odd {
+        /// The file.
+        path: String,
+        /// What was odd, and what was made of it.
+        what: String,
+    },
     /// Pixels that no source covers, in an output without nodata.
     #[error(
         "{count} samples are covered by no valid pixel and became 0; \

@@ -169,7 +169,7 @@ fn open_and_read(bytes: &[u8]) -> bool {
     const MOST_BLOCKS: u32 = 64;
     const MOST_BYTES: u64 = 1 << 26;
     let path = std::path::Path::new("case.tif");
-    let Ok(dataset) = Dataset::open(path, &bytes, || Ok(None)) else { return false };
+    let Ok(dataset) = Dataset::open(path, &bytes, &()) else { return false };
     let mut scratch = Scratch::default();
     for part in [Part::Image, Part::Mask] {
         let Some(layout) = dataset.layout(part) else { continue };

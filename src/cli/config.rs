@@ -36,6 +36,7 @@ pub(crate) fn open_options(args: &MosaicArgs) -> OpenOptions {
         skip_bad: args.input.skip_bad,
         assign_crs: args.input.assign_crs.clone().map(Arc::new),
         override_crs: args.input.override_crs.clone().map(Arc::new),
+    read: smalti::tiff::reader::ReadOptions::default(),
     }
 }
 

@@ -11,9 +11,9 @@ use smalti::engine::stats::{BandStats, digits};
 use smalti::error::{Result as LibraryResult, ResultExt as _};
 use smalti::sample::Nodata;
 use smalti::source::Source;
-use smalti::source::open::open_source;
+use smalti::source::open::open_any;
 use smalti::tiff::gdal_metadata::{BandMetadata, Item};
-use smalti::tiff::reader::Dataset;
+use smalti::tiff::reader::{Dataset, ReadOptions};
 
 use crate::cli::args::InfoArgs;
 use crate::cli::output::{clean, print};
@@ -81,7 +81,7 @@ struct BandFacts {
 
 /// Prints the facts of one file.
 pub(crate) fn run(args: &InfoArgs) -> Result<Exit, Failure> {
-    let source = open_source(&args.file)?;
+    let source = open_any(&args.file, ReadOptions::default())?;
     let mut facts = facts(&source)?;
     if args.stats {
         let stats =
@@ -139,7 +139,7 @@ fn facts(source: &Source) -> LibraryResult<Facts> {
         mask: dataset.mask.is_some(),
         alpha_band: dataset.alpha_band().map(|band| band + 1),
         palette_colors: dataset.shared.color.palette.as_ref().map(|palette| palette.len() / 3),
-        overviews: dataset.overviews.iter().map(|size| [size.width, size.height]).collect(),
+        overviews: dataset.overviews.iter().map(|o| [o.size.width, o.size.height]).collect(),
         metadata: items(&metadata.items),
         bands: (0..image.bands).map(|band| band_facts(dataset, band)).collect(),
     })

@@ -64,7 +64,7 @@ pub struct Blocks<'a> {
     decode_ns: AtomicU64,
     decoded: AtomicU64,
     /// One bit for each block that was decoded, by source and part.
-    distinct: Mutex<HashMap<(u32, bool), Vec<u64>>>,
+    distinct: Mutex<HashMap<(u32, Part), Vec<u64>>>,
 }
 
 impl<'a> Blocks<'a> {
@@ -103,12 +103,12 @@ impl<'a> Blocks<'a> {
         let source = &self.sources[request.source as usize];
         let Some(layout) = source.dataset.layout(request.part) else {
             return Err(Error::new(ErrorKind::Panicked(
-                "a block of a mask that is not there".into(),
+                "a block of an image that is not there".into(),
             )));
         };
         let BlockId { bx, by, plane } = request.id;
         let index = layout.block_index(bx, by, plane);
-        let kind = if request.part == Part::Image { CacheKind::Image } else { CacheKind::Mask };
+        let kind = CacheKind::Block(request.part);
         let key = CacheKey { source: request.source, kind, index };
         let found = self.cache.get(key, request.uses, wait, |spare| {
             self.load(request, source, layout, index, spare, scratch).at(source.path())
@@ -131,19 +131,23 @@ impl<'a> Blocks<'a> {
         scratch: &mut ReadScratch,
     ) -> Result<Cached> {
         let extent = self.extent(request, source, layout, index)?;
-        let fill = if request.part == Part::Image { source.dataset.nodata } else { None };
+        let fill = if request.part.is_image() {
+            source.dataset.fill(request.id.plane)
+        } else {
+            None
+        };
         let ReadScratch { stored, decode } = scratch;
         if extent.len == 0 {
             let raster = layout.decode(request.id, Stored::Absent, fill, spare, decode)?;
             return Ok(Cached::Raster(raster));
         }
         let began = Instant::now();
-        let handle = self.files.get(request.source, source)?;
+        let handle = self.files.get(request.source, layout.file, source)?;
         if layout.is_streamed() {
             let (strip, part) = layout.part_of(index);
             let request_part =
                 PartRequest { layout, file: &handle.file, extent, id: request.id, part };
-            let key = (request.source, strip);
+            let key = (request.source, request.part, strip);
             let (raster, parts) =
                 self.streams.decode(key, &request_part, self.passed_parts, decode)?;
             self.decode_ns.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
@@ -189,11 +193,10 @@ impl<'a> Blocks<'a> {
         index: u64,
     ) -> Result<Extent> {
         let Some(page) = layout.table_page(index) else { return Ok(layout.extent(index, None)) };
-        let kind =
-            if request.part == Part::Image { CacheKind::ImageTable } else { CacheKind::MaskTable };
+        let kind = CacheKind::Table(request.part);
         let key = CacheKey { source: request.source, kind, index: page };
         let table = self.cache.get(key, u64::MAX, true, |_| {
-            let handle = self.files.get(request.source, source)?;
+            let handle = self.files.get(request.source, layout.file, source)?;
             Ok(Cached::Table(layout.read_table_page(&*handle.file, page)?))
         })?;
         match table.as_deref() {
@@ -205,7 +208,7 @@ impl<'a> Blocks<'a> {
     fn count(&self, request: Request, layout: &Layout, index: u64, blocks: u64) {
         self.decoded.fetch_add(blocks, Ordering::Relaxed);
         let mut distinct = self.distinct.lock().unwrap_or_else(PoisonError::into_inner);
-        let bits = distinct.entry((request.source, request.part == Part::Mask)).or_default();
+        let bits = distinct.entry((request.source, request.part)).or_default();
         if bits.is_empty() {
             let planes = if layout.planar { u64::from(layout.bands) } else { 1 };
             bits.resize((layout.blocks_in_plane() * planes).div_ceil(64) as usize, 0);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::raster::AnyRaster;
 use crate::tiff::layout::TablePage;
+use crate::tiff::reader::Part;
 
 /// What is cached.
 #[derive(Debug)]
@@ -34,10 +35,8 @@ impl Cached {
 /// Kind of a cached thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum CacheKind {
-    Image,
-    Mask,
-    ImageTable,
-    MaskTable,
+    Block(Part),
+    Table(Part),
 }
 
 /// Names a cached thing: source number, kind, index of the block or table page.
@@ -117,7 +116,7 @@ impl BlockCache {
             }
         }
         state.slots.insert(key, Slot::Busy);
-        let spare = if matches!(key.kind, CacheKind::Image) { state.spare.pop() } else { None };
+        let spare = if matches!(key.kind, CacheKind::Block(part) if part.is_image()) { state.spare.pop() } else { None };
         drop(state);
         // Frees the slot if `load` fails or panics, so that nobody waits for ever.
         let mut guard = BusyGuard { cache: self, key, armed: true };
@@ -228,7 +227,7 @@ mod tests {
     const VALUE_BYTES: u64 = 64 * 8 + 256;
 
     fn key(index: u64) -> CacheKey {
-        CacheKey { source: 0, kind: CacheKind::Image, index }
+        CacheKey { source: 0, kind: CacheKind::Block(Part::Image), index }
     }
 
     /// A raster that holds `index` in its first sample; 64 samples of 8 bytes.

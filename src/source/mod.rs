@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::sample::{DataType, Nodata};
+use crate::tiff::FileOf;
 use crate::tiff::reader::Dataset;
 
 /// Nodata of a source, by band.
@@ -53,6 +54,8 @@ pub struct Source {
     pub dataset: Arc<Dataset>,
     /// Its state when it was opened.
     pub stamp: FileStamp,
+    /// The state of the files beside it that belong to it (`.ovr`, `.msk`).
+    pub beside: Box<[(FileOf, FileStamp)]>,
     /// Its nodata, after `--src-nodata`.
     pub nodata: SourceNodata,
 }

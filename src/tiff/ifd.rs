@@ -224,11 +224,28 @@ impl<'a> HeaderReader<'a> {
                 bytes.chunks_exact(4).map(|b| u64::from(self.u32(b))).collect()
             }
             Some(Type::LONG8 | Type::IFD8) => bytes.chunks_exact(8).map(|b| self.u64(b)).collect(),
+            Some(Type::SBYTE | Type::SSHORT | Type::SLONG | Type::SLONG8) => {
+                return self.non_negative(entry, &bytes);
+            }
             _ => return Err(bad(entry, "unsigned integers", format!("type {}", entry.field))),
         })
     }
 
-    /// Values of a floating-point tag.
+    /// Values of a tag of signed integers, none of them below 0.
+    fn non_negative(&self, entry: &Entry, bytes: &[u8]) -> Result<Vec<u64>> {
+        let value = |b: &[u8]| match b.len() {
+            1 => i64::from(b[0] as i8),
+            2 => i64::from(self.u16(b) as i16),
+            4 => i64::from(self.u32(b) as i32),
+            _ => self.u64(b) as i64,
+        };
+        let len = tag::type_len(entry.field).unwrap_or(1) as usize;
+        let values = bytes.chunks_exact(len).map(|b| u64::try_from(value(b)));
+        let values: std::result::Result<Vec<u64>, _> = values.collect();
+        values.map_err(|_| bad(entry, "no negative numbers", "one".into()))
+    }
+
+    /// Values of a floating-point tag; whole numbers do as well.
     pub(crate) fn floats(&self, entry: &Entry) -> Result<Vec<f64>> {
         let bytes = self.value_bytes(entry)?;
         match Type::from_u16(entry.field) {
@@ -238,7 +255,7 @@ impl<'a> HeaderReader<'a> {
             Some(Type::FLOAT) => {
                 Ok(bytes.chunks_exact(4).map(|b| f64::from(f32::from_bits(self.u32(b)))).collect())
             }
-            _ => Err(bad(entry, "floating-point numbers", format!("type {}", entry.field))),
+            _ => Ok(self.unsigned(entry)?.into_iter().map(|v| v as f64).collect()),
         }
     }
 

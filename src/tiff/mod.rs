@@ -6,10 +6,37 @@
 //!                                    └─► nodata, colour, GDAL_METADATA
 //! ```
 
+pub mod aux_xml;
+pub mod decode;
+pub mod format;
 pub mod gdal_metadata;
 pub mod geokeys;
 pub(crate) mod ifd;
+pub(crate) mod images;
 pub mod layout;
+pub(crate) mod packed;
 pub mod reader;
 pub mod tag;
 pub mod writer;
+
+/// A file of a dataset: the raster itself, or one that lies beside it (as GDAL names them).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FileOf {
+    /// The raster.
+    Main,
+    /// `NAME.ovr`: its overviews.
+    Overviews,
+    /// `NAME.msk`: its mask, and the mask's overviews.
+    Mask,
+}
+
+impl FileOf {
+    /// What its name has behind that of the raster.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            FileOf::Main => "",
+            FileOf::Overviews => ".ovr",
+            FileOf::Mask => ".msk",
+        }
+    }
+}
