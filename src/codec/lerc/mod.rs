@@ -113,14 +113,14 @@ pub(super) fn decode(block: &ImageBlock<'_>, src: &[u8], dst: &mut [u8]) -> Resu
         return Err(fail(&format!("samples of type {}", KINDS[header.kind])));
     }
     match block.dtype {
-        DataType::I8 => typed::<i8>(&header, bands, input, dst),
-        DataType::U8 => typed::<u8>(&header, bands, input, dst),
-        DataType::I16 => typed::<i16>(&header, bands, input, dst),
-        DataType::U16 => typed::<u16>(&header, bands, input, dst),
-        DataType::I32 => typed::<i32>(&header, bands, input, dst),
-        DataType::U32 => typed::<u32>(&header, bands, input, dst),
-        DataType::F32 => typed::<f32>(&header, bands, input, dst),
-        _ => typed::<f64>(&header, bands, input, dst),
+        DataType::I8 => typed::<i8>(&header, input, dst),
+        DataType::U8 => typed::<u8>(&header, input, dst),
+        DataType::I16 => typed::<i16>(&header, input, dst),
+        DataType::U16 => typed::<u16>(&header, input, dst),
+        DataType::I32 => typed::<i32>(&header, input, dst),
+        DataType::U32 => typed::<u32>(&header, input, dst),
+        DataType::F32 => typed::<f32>(&header, input, dst),
+        _ => typed::<f64>(&header, input, dst),
     }
 }
 
@@ -237,12 +237,7 @@ struct Pixels<'a, T> {
     samples: Vec<T>,
 }
 
-fn typed<T: Sample>(
-    header: &Header,
-    bands: usize,
-    mut input: Input<'_>,
-    dst: &mut [u8],
-) -> Result<()> {
+fn typed<T: Sample>(header: &Header, mut input: Input<'_>, dst: &mut [u8]) -> Result<()> {
     let Ok(dst) = bytemuck::try_cast_slice_mut::<u8, T>(dst) else {
         return Err(fail("samples that are not aligned"));
     };
