@@ -15,6 +15,9 @@ use crate::tiff::packed;
 use crate::tiff::layout::{Extent, Layout};
 use crate::{with_dtype, with_raster};
 
+/// Decoded bytes of a block that are believed of any number of stored ones; beyond it, 4096 for each.
+const BOMB_BYTES: u64 = 96 << 20;
+
 /// Scratch memory of one thread that decodes blocks.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -65,8 +68,9 @@ impl Layout {
             with_raster!(&mut raster, raster => fill_with(raster.samples_mut(), fill));
             return Ok(raster);
         }
+        let inside = self.block_window(block.bx, block.by).height;
         with_raster!(&mut raster, raster => {
-            self.decode_samples(size, stored, raster.samples_mut(), scratch)
+            self.decode_samples(size, inside, stored, raster.samples_mut(), scratch)
         })
         .in_place(place)?;
         Ok(raster)
@@ -75,18 +79,21 @@ impl Layout {
     /// Fails before anything is allocated if so few bytes cannot make so many: a bomb, or a lying tag.
     fn check_ratio(&self, stored: usize, size: Size) -> Result<()> {
         // The most that one byte can become. Deflate: 258 bytes from 2 bits; LZW: the longest string
-        // of a full table from 12 bits; Zstandard: 128 KiB from a block of 4 bytes; LZMA: measured on
-        // zeros, times 8. The others look into their streams themselves.
+        // of a full table from 12 bits; Zstandard: 128 KiB from a block of 4 bytes, which is as much as
+        // any. Raw blocks are measured when the file is opened.
         let most = match self.compression {
-            Compression::None => 1,
             Compression::PackBits => 64,
             Compression::Deflate => 1100,
             Compression::Lzw => 4096,
-            Compression::Zstd | Compression::Lzma => 1 << 16,
-            _ => return Ok(()),
+            Compression::None => return Ok(()),
+            _ => 1 << 16,
         };
         let raw = self.row_bytes().saturating_mul(u64::from(size.height));
-        if (stored as u64).saturating_add(16).saturating_mul(most) < raw {
+        let decoded = size.pixels().saturating_mul(u64::from(self.samples_in_block()));
+        let decoded = decoded.saturating_mul(self.dtype.size() as u64);
+        let stored_bytes = stored as u64;
+        let is_bomb = decoded > BOMB_BYTES + stored_bytes.saturating_mul(4096);
+        if is_bomb || (stored_bytes + 16).saturating_mul(most) < raw {
             let (codec, reason) = (self.compression.name(), format!("{stored} bytes for {raw}"));
             return Err(FormatError::Codec { codec, reason }.into());
         }
@@ -125,9 +132,12 @@ impl Layout {
         self.decode(block, Stored::Stream(raw.as_mut()), None, None, scratch)
     }
 
+    /// `inside` is how many of the rows lie in the image. Tiles at the bottom are sometimes stored
+    /// without the others (GDAL reads them too); those are 0 then.
     fn decode_samples<T: Sample>(
         &self,
         size: Size,
+        inside: u32,
         stored: Stored<'_>,
         samples: &mut [T],
         scratch: &mut Scratch,
@@ -166,7 +176,7 @@ impl Layout {
             {
                 decoder.decode_fax(self.compression, &image, raw, bytes)?;
             } else {
-                self.raw_bytes(stored, bytes, decoder)?;
+                self.raw_bytes(stored, inside, bytes, decoder)?;
             }
             if self.packing != Packing::Bits {
                 let rows = RowLayout {
@@ -189,7 +199,7 @@ impl Layout {
         };
         if spp == 1 {
             let bytes = bytemuck::cast_slice_mut(samples);
-            self.raw_bytes(stored, bytes, decoder)?;
+            self.raw_bytes(stored, inside, bytes, decoder)?;
             predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
             return Ok(());
         }
@@ -197,20 +207,29 @@ impl Layout {
         if let (Stored::Bytes(raw), Compression::None, false) = (&stored, self.compression, swaps) {
             // Nothing to undo: the samples are taken apart straight from the stored bytes.
             let expected = size_of_val(samples);
-            let found = raw.len() as u64;
-            let short = || FormatError::BlockLength { expected: expected as u64, found };
-            deinterleave(raw.get(..expected).ok_or_else(short)?, spp, samples);
-            return Ok(());
+            if let Some(raw) = raw.get(..expected) {
+                deinterleave(raw, spp, samples);
+                return Ok(());
+            }
         }
         bytes.resize(size_of_val(samples), 0);
-        self.raw_bytes(stored, bytes, decoder)?;
+        self.raw_bytes(stored, inside, bytes, decoder)?;
         predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
         deinterleave(bytes, spp, samples);
         Ok(())
     }
 
-    /// Fills `raw` from what is stored.
-    fn raw_bytes(&self, stored: Stored<'_>, raw: &mut [u8], decoder: &mut Decoder) -> Result<()> {
+    /// Fills `raw` from what is stored, of which `inside` rows must be there.
+    fn raw_bytes(
+        &self,
+        stored: Stored<'_>,
+        inside: u32,
+        raw: &mut [u8],
+        decoder: &mut Decoder,
+    ) -> Result<()> {
+        let needed = (self.row_bytes() as usize).saturating_mul(inside as usize).min(raw.len());
+        let (raw, outside) = raw.split_at_mut(needed);
+        outside.fill(0);
         match stored {
             Stored::Absent => Ok(()),
             Stored::Bytes(bytes) => decoder.decode_into(self.compression, bytes, raw),

@@ -21,8 +21,6 @@ pub enum Packing {
     /// Bits of an unsigned number, most significant first, one sample right after the other; each row
     /// starts at a byte.
     Bits,
-    /// 24-bit numbers, which follow the file's byte order.
-    Bytes3,
     /// 16-bit floats (IEEE 754 binary16).
     Half,
     /// 24-bit floats: 1 bit of sign, 7 of exponent, 16 of fraction (TIFF technote 3).
@@ -137,7 +135,6 @@ fn sample_type(
         (3, 24) => (DataType::F32, Packing::Float24),
         (1 | 2 | 4, 1..=7) => (DataType::U8, Packing::Bits),
         (1 | 2 | 4, 9..=15) => (DataType::U16, Packing::Bits),
-        (1 | 2 | 4, 24) => (DataType::U32, Packing::Bytes3),
         (1 | 2 | 4, 17..=31) => (DataType::U32, Packing::Bits),
         (5 | 6, bits) => {
             return Err(Error::unsupported(format!("complex samples of {bits} bits"), HINT));

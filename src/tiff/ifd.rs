@@ -78,18 +78,27 @@ impl<'a> HeaderReader<'a> {
         Ok((reader, first))
     }
 
-    /// All directories of the main chain, in order.
-    pub(crate) fn directories(&self, first: u64) -> Result<Vec<Ifd>> {
+    /// All directories of the main chain, in order, and what is odd about the chain. It ends where it
+    /// comes back to itself, and at a directory that makes no sense, as in every other reader; one that
+    /// would lie beyond the end of the file is an error, for then the file is cut.
+    pub(crate) fn directories(&self, first: u64) -> Result<(Vec<Ifd>, Option<String>)> {
         let mut seen = Vec::new();
-        let mut list = Vec::new();
+        let mut list: Vec<Ifd> = Vec::new();
         let mut entries = 0;
         let mut offset = first;
         while offset != 0 {
             if seen.contains(&offset) || list.len() >= MAX_DIRECTORIES {
-                return Err(FormatError::IfdLoop { offset }.into());
+                let odd = FormatError::IfdLoop { offset };
+                return Ok((list, Some(format!("directories are left out: {odd}"))));
             }
             seen.push(offset);
-            let ifd = self.directory(offset)?;
+            let ifd = match self.directory(offset) {
+                Ok(ifd) => ifd,
+                Err(error) if !list.is_empty() && !is_cut(&error) => {
+                    return Ok((list, Some(format!("directories are left out: {error}"))));
+                }
+                Err(error) => return Err(error),
+            };
             offset = ifd.next;
             entries += ifd.entries.len();
             if entries > MAX_ENTRIES {
@@ -100,7 +109,7 @@ impl<'a> HeaderReader<'a> {
         if list.is_empty() {
             return Err(FormatError::MissingTag { tag: 256, name: tag::name(256) }.into());
         }
-        Ok(list)
+        Ok((list, None))
     }
 
     fn directory(&self, offset: u64) -> Result<Ifd> {
@@ -287,6 +296,11 @@ impl<'a> HeaderReader<'a> {
 /// A [`FormatError::BadTag`] for an entry.
 pub(crate) fn bad(entry: &Entry, expected: &'static str, found: String) -> crate::error::Error {
     FormatError::BadTag { tag: entry.tag, name: tag::name(entry.tag), expected, found }.into()
+}
+
+fn is_cut(error: &crate::error::Error) -> bool {
+    use crate::error::ErrorKind::{Format, Io};
+    matches!(error.kind(), Format(FormatError::Truncated { .. }) | Io(_))
 }
 
 fn too_long(count: u64) -> crate::error::Error {

@@ -62,7 +62,7 @@ pub(crate) fn linked(
 
 fn read_directories(file: &dyn crate::io::ReadAt) -> Result<(HeaderReader<'_>, Vec<Ifd>)> {
     let (reader, first) = HeaderReader::open(file)?;
-    let directories = reader.directories(first)?;
+    let (directories, _) = reader.directories(first)?;
     Ok((reader, directories))
 }
 

@@ -141,7 +141,8 @@ impl Layout {
             counts: Table::Computed,
         };
         layout.split_strips();
-        let need = layout.row_bytes().saturating_mul(u64::from(layout.rows));
+        let stored = layout.row_bytes().saturating_mul(u64::from(layout.rows));
+        let need = stored.max(layout.max_decoded_bytes());
         if need > MAX_BLOCK_BYTES {
             let what = "a block of the image";
             return Err(Error::new(ErrorKind::Limit { what, need, max: MAX_BLOCK_BYTES }));
@@ -207,9 +208,10 @@ impl Layout {
                     let what = "a block of pixels";
                     return Err(FormatError::Truncated { what, end, file_len }.into());
                 }
-                if self.compression == Compression::None && extent.len < raw {
+                let needed = self.needed_bytes(first + index as u64);
+                if self.compression == Compression::None && extent.len < needed {
                     return Err(Error::new(FormatError::BlockLength {
-                        expected: raw,
+                        expected: needed,
                         found: extent.len,
                     })
                     .with_place(crate::error::Place::Block(first + index as u64)));
@@ -293,6 +295,15 @@ impl Layout {
         u64::from(self.across()) * down * self.planes()
     }
 
+    /// Raw bytes of those rows of a storage block that lie in the image.
+    fn needed_bytes(&self, index: u64) -> u64 {
+        let down = u64::from(self.size.height.div_ceil(self.storage.height));
+        let row = index / u64::from(self.across()) % down;
+        let above = row * u64::from(self.storage.height);
+        let rows = u64::from(self.storage.height).min(u64::from(self.size.height) - above);
+        self.row_bytes() * rows
+    }
+
     fn storage_block_bytes(&self, index: u64) -> u64 {
         let per_plane =
             u64::from(self.across()) * u64::from(self.size.height.div_ceil(self.storage.height));
@@ -341,7 +352,8 @@ impl Layout {
 
     /// Bytes of a decoded access block, at most.
     pub fn max_decoded_bytes(&self) -> u64 {
-        self.block_size().pixels() * u64::from(self.samples_in_block()) * self.dtype.size() as u64
+        let samples = self.block_size().pixels().saturating_mul(u64::from(self.samples_in_block()));
+        samples.saturating_mul(self.dtype.size() as u64)
     }
 
     /// Index of the access block `(bx, by)` of a plane; the plane is 0 for chunky images.

@@ -1,4 +1,4 @@
-//! Samples of odd sizes → samples of a type: bits, 24-bit numbers, short floats. Pure arithmetic.
+//! Samples of odd sizes → samples of a type: bits, short floats. Pure arithmetic.
 
 use crate::geometry::Size;
 use crate::sample::Sample;
@@ -19,7 +19,6 @@ pub(crate) fn expand<T: Sample>(layout: &Layout, size: Size, bytes: &[u8], sampl
         (Packing::Bits, 1) => bits(layout.bits, shape, bytes, cast::<T, u8>(samples), |v| v as u8),
         (Packing::Bits, 2) => bits(layout.bits, shape, bytes, cast::<T, u16>(samples), |v| v as u16),
         (Packing::Bits, _) => bits(layout.bits, shape, bytes, cast::<T, u32>(samples), |v| v),
-        (Packing::Bytes3, _) => wide::<3>(shape, bytes, cast::<T, u32>(samples), number3),
         (Packing::Half, _) => wide::<2>(shape, bytes, cast::<T, u32>(samples), |b| {
             half_bits(u16::from_ne_bytes(*b))
         }),

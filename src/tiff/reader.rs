@@ -167,10 +167,10 @@ impl Dataset {
         options: ReadOptions,
     ) -> Result<Dataset> {
         let (reader, first) = HeaderReader::open(source)?;
-        let directories = reader.directories(first)?;
+        let (directories, odd) = reader.directories(first)?;
         let ifd = &directories[0];
         let image = Layout::read(&reader, ifd, FileOf::Main).in_place(Place::Ifd(0))?;
-        let mut oddities = Vec::new();
+        let mut oddities: Vec<String> = odd.into_iter().collect();
         let Images { mask, overviews } =
             images::linked(&reader, &directories, &image, beside, options)?;
         let keys = geokeys(&reader, ifd, &mut oddities)?;
