@@ -36,7 +36,7 @@ pub(crate) fn open_options(args: &MosaicArgs) -> OpenOptions {
         skip_bad: args.input.skip_bad,
         assign_crs: args.input.assign_crs.clone().map(Arc::new),
         override_crs: args.input.override_crs.clone().map(Arc::new),
-    read: smalti::tiff::reader::ReadOptions::default(),
+        read: smalti::tiff::reader::ReadOptions::default(),
     }
 }
 
@@ -111,6 +111,7 @@ pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
             IoArg::Read => IoMode::Read,
             IoArg::Mmap => IoMode::Mmap,
         },
+        skip_bad_blocks: args.input.skip_bad_blocks,
         chunk: format.chunk,
         pixel_interleaved: matches!(format.interleave, InterleaveArg::Pixel),
         compression,

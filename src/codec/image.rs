@@ -12,6 +12,8 @@ pub struct Params {
     pub jpeg_tables: Vec<u8>,
     /// JPEG components are Y, Cb and Cr, and are read as R, G and B.
     pub ycbcr: bool,
+    /// Samples are cyan, magenta, yellow and black, and are read as red, green, blue and alpha.
+    pub cmyk: bool,
     /// T4Options (292): bit 0 two-dimensional coding, bit 2 fill bits before end marks.
     pub t4_options: u32,
     /// The compression around LERC blobs: the second of LercParameters (50674).
@@ -124,8 +126,7 @@ impl Decoder {
     ) -> Result<()> {
         use std::io::Read;
         dst.clear();
-        let stored: Box<dyn std::io::BufRead + Send> =
-            Box::new(std::io::Cursor::new(src.to_vec()));
+        let stored: Box<dyn std::io::BufRead + Send> = Box::new(std::io::Cursor::new(src.to_vec()));
         let mut raw = super::stream::reader(compression, stored);
         raw.as_mut()
             .take(most as u64)

@@ -38,7 +38,9 @@ pub fn decode(
                     3 => join_planes::<3>(scratch, row),
                     4 => join_planes::<4>(scratch, row),
                     8 => join_planes::<8>(scratch, row),
-                    _ => panic!("the float predictor has samples of 2, 3, 4 or 8 bytes, not {size}"),
+                    _ => {
+                        panic!("the float predictor has samples of 2, 3, 4 or 8 bytes, not {size}")
+                    }
                 }
             }
         }

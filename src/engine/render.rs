@@ -324,6 +324,11 @@ impl<'a> Renderer<'a> {
                 None => return Ok(false),
             }
         }
+        if planes.iter().any(|(_, block)| block.is_bad()) {
+            // Left out (`--skip-bad-blocks`): as if the source did not cover it.
+            planes.into_iter().for_each(|(_, block)| self.blocks.give_back(block));
+            return Ok(true);
+        }
         self.read_mask(placed, block, scratch)?;
         if canvas.is_blank() {
             canvas.prepare();

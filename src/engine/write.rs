@@ -65,6 +65,8 @@ pub struct WriteOptions {
     pub memory: MemoryLimit,
     /// How sources are read.
     pub io: IoMode,
+    /// Blocks of sources that cannot be decoded are left out, counted and listed, and do not fail the run.
+    pub skip_bad_blocks: bool,
     /// Side of an output block in pixels: a multiple of 16, at most 32768.
     pub chunk: u32,
     /// All bands in one block, else a block for each.
@@ -93,6 +95,7 @@ impl Default for WriteOptions {
             threads: 0,
             memory: MemoryLimit::Auto,
             io: IoMode::Auto,
+            skip_bad_blocks: false,
             chunk: 1024,
             pixel_interleaved: false,
             compression: Compression::Lzw,
@@ -386,7 +389,8 @@ fn run_as<T: Sample>(
     let (mosaic, budget, groups) = (plan.mosaic, plan.budget, plan.groups());
     let cells = plan.schedule.cells();
     announce(plan, observer);
-    let blocks = Blocks::new(mosaic.sources(), budget.cache_bytes, budget.threads, plan.options.io);
+    let blocks = Blocks::new(mosaic.sources(), budget.cache_bytes, budget.threads, plan.options.io)
+        .skipping_bad(plan.options.skip_bad_blocks);
     let uses = Uses::Cells { schedule: &plan.schedule, passes: groups };
     let shared = shares_validity(mosaic);
     let renderer = Renderer { mosaic, blocks: &blocks, uses, shared };
@@ -534,6 +538,7 @@ impl Sums {
         self.stats.write_seconds += began.elapsed().as_secs_f64();
         let waits = self.stats.wait_seconds;
         blocks.add_to(&mut self.stats);
+        self.warn_of_bad_blocks(observer);
         // Rendering calls for blocks, so its time holds theirs.
         let reading =
             self.stats.read_seconds + self.stats.decode_seconds + self.stats.wait_seconds - waits;
@@ -545,6 +550,16 @@ impl Sums {
             budget: plan.budget,
             columns: plan.schedule.column_count(),
         })
+    }
+
+    /// Names the first of the blocks that were left out; the statistics have them all.
+    fn warn_of_bad_blocks(&self, observer: &dyn Observer) {
+        const MOST: usize = 20;
+        let bad = &self.stats.bad_blocks;
+        bad.iter().take(MOST).for_each(|text| observer.warning(&Warning::BadBlock(text.clone())));
+        if let Some(more @ 1..) = bad.len().checked_sub(MOST) {
+            observer.warning(&Warning::Other(format!("{more} more blocks were left out")));
+        }
     }
 
     fn warn(&self, plan: &WritePlan<'_>, observer: &dyn Observer) -> Result<()> {

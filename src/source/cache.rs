@@ -17,6 +17,8 @@ use crate::tiff::reader::Part;
 pub(crate) enum Cached {
     /// A decoded block.
     Raster(AnyRaster),
+    /// What stands for a block that could not be decoded; no pixel of it is valid.
+    Bad(AnyRaster),
     /// A page of a block table.
     Table(TablePage),
 }
@@ -24,7 +26,7 @@ pub(crate) enum Cached {
 impl Cached {
     fn bytes(&self) -> u64 {
         let bytes = match self {
-            Cached::Raster(raster) => raster.capacity_bytes(),
+            Cached::Raster(raster) | Cached::Bad(raster) => raster.capacity_bytes(),
             Cached::Table(page) => page.bytes(),
         };
         // The entry itself, its place in two maps and the allocator's share.
@@ -116,7 +118,11 @@ impl BlockCache {
             }
         }
         state.slots.insert(key, Slot::Busy);
-        let spare = if matches!(key.kind, CacheKind::Block(part) if part.is_image()) { state.spare.pop() } else { None };
+        let spare = if matches!(key.kind, CacheKind::Block(part) if part.is_image()) {
+            state.spare.pop()
+        } else {
+            None
+        };
         drop(state);
         // Frees the slot if `load` fails or panics, so that nobody waits for ever.
         let mut guard = BusyGuard { cache: self, key, armed: true };

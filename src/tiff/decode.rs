@@ -11,8 +11,8 @@ use crate::io::ReadAt;
 use crate::raster::AnyRaster;
 use crate::sample::{DataType, Nodata, Sample};
 use crate::tiff::format::Packing;
-use crate::tiff::packed;
 use crate::tiff::layout::{Extent, Layout};
+use crate::tiff::packed;
 use crate::{with_dtype, with_raster};
 
 /// Decoded bytes of a block that are believed of any number of stored ones; beyond it, 4096 for each.
@@ -71,6 +71,13 @@ impl Layout {
         let inside = self.block_window(block.bx, block.by).height;
         with_raster!(&mut raster, raster => {
             self.decode_samples(size, inside, stored, raster.samples_mut(), scratch)
+        })
+        .map(|()| {
+            if let AnyRaster::U8(raster) = &mut raster
+                && self.params.as_ref().is_some_and(|params| params.cmyk)
+            {
+                cmyk_to_rgba(raster.samples_mut());
+            }
         })
         .in_place(place)?;
         Ok(raster)
@@ -277,6 +284,19 @@ pub fn fetch(source: &dyn ReadAt, extent: Extent, buffer: &mut Vec<u8>) -> Resul
 
 fn fill_with<T: Sample>(samples: &mut [T], fill: Option<Nodata>) {
     samples.fill(fill.and_then(Nodata::as_sample).unwrap_or(T::ZERO));
+}
+
+/// Four bands of ink to three of light and an opaque one, as GDAL shows them.
+fn cmyk_to_rgba(samples: &mut [u8]) {
+    let pixels = samples.len() / 4;
+    let (inks, black) = samples.split_at_mut(pixels * 3);
+    for band in inks.chunks_exact_mut(pixels.max(1)) {
+        for (ink, black) in band.iter_mut().zip(&*black) {
+            // At most 255 * 255 / 255.
+            *ink = (u32::from(255 - *black) * u32::from(255 - *ink) / 255) as u8;
+        }
+    }
+    black.fill(255);
 }
 
 /// Pixel after pixel to band after band. `raw` holds native-endian samples.

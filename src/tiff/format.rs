@@ -11,7 +11,9 @@ use crate::tiff::ifd::{HeaderReader, Ifd};
 use crate::tiff::tag;
 
 /// PhotometricInterpretation (TIFF 6.0 §22).
-pub(crate) const YCBCR: u64 = 6;
+const YCBCR: u64 = 6;
+/// PhotometricInterpretation: separated, by default into cyan, magenta, yellow and black (§16).
+const CMYK: u64 = 5;
 
 /// How a sample's bits become a sample of the type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +63,7 @@ impl Format {
         match self.compression {
             scheme if scheme.is_fax() && self.bits != 1 => refuse("samples"),
             Compression::Jpeg
-                if !matches!(
-                    (self.dtype, self.bits),
-                    (DataType::U8, 8) | (DataType::U16, 12)
-                ) =>
+                if !matches!((self.dtype, self.bits), (DataType::U8, 8) | (DataType::U16, 12)) =>
             {
                 refuse("samples")
             }
@@ -72,9 +71,7 @@ impl Format {
             Compression::Lerc if !whole || self.dtype.is_complex() || self.dtype.size() > 8 => {
                 refuse("samples of this kind")
             }
-            scheme
-                if scheme != Compression::Jpeg && reader.number(ifd, 262)? == Some(YCBCR) =>
-            {
+            scheme if scheme != Compression::Jpeg && reader.number(ifd, 262)? == Some(YCBCR) => {
                 Err(Error::unsupported(
                     "YCbCr color without JPEG",
                     "convert it, e.g. gdal_translate -co PHOTOMETRIC=RGB",
@@ -218,13 +215,18 @@ fn read_params(
             && !compression.is_image(),
         ..Params::default()
     };
+    let photometric = reader.number(ifd, 262).unwrap_or(None);
+    let planar = bands > 1 && reader.number(ifd, 284)? == Some(2);
+    // As GDAL does; CMYK of more bits, more samples, other inks or in planes is left as it is.
+    let inks = reader.number(ifd, 332).unwrap_or(None).unwrap_or(1);
+    let bytes = list(reader, ifd, 258, bands, 1)? == 8 && list(reader, ifd, 339, bands, 1)? == 1;
+    params.cmyk = photometric == Some(CMYK) && inks == 1 && bands == 4 && bytes && !planar;
     match compression {
         Compression::Jpeg => {
             if let Some(entry) = ifd.entry(347) {
                 params.jpeg_tables = reader.value_bytes(entry)?;
             }
-            let planar = bands > 1 && reader.number(ifd, 284)? == Some(2);
-            params.ycbcr = reader.number(ifd, 262)? == Some(YCBCR) && bands == 3 && !planar;
+            params.ycbcr = photometric == Some(YCBCR) && bands == 3 && !planar;
         }
         Compression::CcittG3 => {
             params.t4_options = reader.number(ifd, 292)?.unwrap_or(0) as u32;

@@ -17,14 +17,16 @@ pub(crate) fn expand<T: Sample>(layout: &Layout, size: Size, bytes: &[u8], sampl
     match (layout.packing, size_of::<T>()) {
         (Packing::Whole, _) => {}
         (Packing::Bits, 1) => bits(layout.bits, shape, bytes, cast::<T, u8>(samples), |v| v as u8),
-        (Packing::Bits, 2) => bits(layout.bits, shape, bytes, cast::<T, u16>(samples), |v| v as u16),
+        (Packing::Bits, 2) => {
+            bits(layout.bits, shape, bytes, cast::<T, u16>(samples), |v| v as u16)
+        }
         (Packing::Bits, _) => bits(layout.bits, shape, bytes, cast::<T, u32>(samples), |v| v),
-        (Packing::Half, _) => wide::<2>(shape, bytes, cast::<T, u32>(samples), |b| {
-            half_bits(u16::from_ne_bytes(*b))
-        }),
-        (Packing::Float24, _) => wide::<3>(shape, bytes, cast::<T, u32>(samples), |b| {
-            float24_bits(number3(b))
-        }),
+        (Packing::Half, _) => {
+            wide::<2>(shape, bytes, cast::<T, u32>(samples), |b| half_bits(u16::from_ne_bytes(*b)))
+        }
+        (Packing::Float24, _) => {
+            wide::<3>(shape, bytes, cast::<T, u32>(samples), |b| float24_bits(number3(b)))
+        }
     }
 }
 

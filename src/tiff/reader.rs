@@ -197,7 +197,7 @@ impl Dataset {
             path: path.to_path_buf(),
             file_len: reader.file_len(),
             shared: Arc::new(Shared {
-                color: color(&reader, ifd, image.bands, &mut oddities),
+                color: color(&reader, ifd, &image, &mut oddities),
                 metadata: metadata(&reader, ifd, &mut oddities),
             }),
             image,
@@ -410,7 +410,17 @@ fn optional(
     })
 }
 
-fn color(reader: &HeaderReader<'_>, ifd: &Ifd, bands: u32, oddities: &mut Vec<String>) -> Color {
+fn color(
+    reader: &HeaderReader<'_>,
+    ifd: &Ifd,
+    image: &Layout,
+    oddities: &mut Vec<String>,
+) -> Color {
+    let bands = image.bands;
+    if image.params.as_ref().is_some_and(|params| params.cmyk) {
+        // Decoded to red, green, blue and unassociated alpha.
+        return Color { photometric: 2, extra_samples: vec![2], palette: None };
+    }
     let photometric = optional(reader, ifd, 262, oddities).first().copied().unwrap_or(1);
     let extra_samples = optional(reader, ifd, 338, oddities);
     let narrow = |v: u64| u16::try_from(v).unwrap_or(0);
@@ -433,9 +443,8 @@ fn color(reader: &HeaderReader<'_>, ifd: &Ifd, bands: u32, oddities: &mut Vec<St
 
 fn metadata(reader: &HeaderReader<'_>, ifd: &Ifd, oddities: &mut Vec<String>) -> GdalMetadata {
     let text = reader.text(ifd, tag::GDAL_METADATA);
-    let parsed = text.and_then(|xml| xml.map_or(Ok(GdalMetadata::default()), |xml| {
-        GdalMetadata::parse(&xml)
-    }));
+    let parsed = text
+        .and_then(|xml| xml.map_or(Ok(GdalMetadata::default()), |xml| GdalMetadata::parse(&xml)));
     parsed.unwrap_or_else(|error| {
         oddities.push(format!("the metadata are left out: {error}"));
         GdalMetadata::default()

@@ -170,12 +170,8 @@ fn sequential<P: Level>(
             Segment::End => return Err(fail("a component is missing")),
         };
         let quantization = quantization(frame, &tables)?;
-        let mut sink = Direct {
-            planes: &mut planes,
-            quantization,
-            block: [0; 64],
-            bits: pass_bits(frame),
-        };
+        let mut sink =
+            Direct { planes: &mut planes, quantization, block: [0; 64], bits: pass_bits(frame) };
         at = scan::decode(src, start, frame, &scan, &tables, &mut sink)?;
         missing = missing.saturating_sub(scan.components.len());
     }

@@ -136,7 +136,10 @@ fn sample<T: Sample>(value: i32) -> T {
 }
 
 /// Differences to the pixel on the left, or above, band after band.
-pub(super) fn read_deltas<T: Sample>(image: &mut Pixels<'_, T>, input: &mut Input<'_>) -> Result<()> {
+pub(super) fn read_deltas<T: Sample>(
+    image: &mut Pixels<'_, T>,
+    input: &mut Input<'_>,
+) -> Result<()> {
     let book = Huffman::read(input, image.header.version)?;
     let mut words = Words::new(input.0);
     let (width, bands) = (image.header.width, image.header.bands);
@@ -165,7 +168,10 @@ pub(super) fn read_deltas<T: Sample>(image: &mut Pixels<'_, T>, input: &mut Inpu
 }
 
 /// Samples as they are, the bands of a pixel together.
-pub(super) fn read_values<T: Sample>(image: &mut Pixels<'_, T>, input: &mut Input<'_>) -> Result<()> {
+pub(super) fn read_values<T: Sample>(
+    image: &mut Pixels<'_, T>,
+    input: &mut Input<'_>,
+) -> Result<()> {
     let book = Huffman::read(input, image.header.version)?;
     let mut words = Words::new(input.0);
     for (pixel, samples) in image.samples.chunks_exact_mut(image.header.bands).enumerate() {

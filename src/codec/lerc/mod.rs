@@ -133,8 +133,7 @@ impl Header {
         if !(1..=6).contains(&version) {
             return Err(fail(&format!("version {version}; versions up to 6 are known")));
         }
-        let checksum =
-            if version >= 3 { Some(u32::from_le_bytes(input.array()?)) } else { None };
+        let checksum = if version >= 3 { Some(u32::from_le_bytes(input.array()?)) } else { None };
         let after_checksum = src.len() - input.0.len();
         let (height, width) = (input.count()?, input.count()?);
         let bands = if version >= 4 { input.count()? } else { 1 };

@@ -97,9 +97,10 @@ fn read_offset<T: Sample>(input: &mut Input<'_>, code: u8, differs: bool) -> Res
         7 if code > 0 => 8usize.checked_sub(2 * code),
         own => Some(own),
     };
-    let dtype: DataType = kind.and_then(|kind| KINDS.get(kind)).copied().ok_or_else(|| {
-        fail("a tile of an unknown type")
-    })?;
+    let dtype: DataType = kind
+        .and_then(|kind| KINDS.get(kind))
+        .copied()
+        .ok_or_else(|| fail("a tile of an unknown type"))?;
     with_dtype!(dtype, S => input.sample::<S>().map(Sample::to_f64))
 }
 
