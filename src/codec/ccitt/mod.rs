@@ -34,7 +34,7 @@ pub(super) fn decode(
     let tables = Tables::new();
     let mut bits = Bits { src, at: 0 };
     let (mut above, mut changes) = (Vec::new(), Vec::new());
-    for row in dst.chunks_exact_mut(block.width.div_ceil(8).max(1)) {
+    for row in dst.chunks_exact_mut((width as usize).div_ceil(8).max(1)) {
         changes.clear();
         match compression {
             Compression::CcittRle => {
