@@ -104,7 +104,7 @@ pub fn output_type(
     sources: usize,
     options: &MosaicOptions,
 ) -> Result<DataType> {
-    use DataType::{F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+    use DataType::{CF32, CF64, CI16, CI32, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
     if let Some(dtype) = options.dtype {
         return Ok(dtype);
     }
@@ -121,6 +121,8 @@ pub fn output_type(
         U8 | U16 | U32 => U64,
         I8 | I16 | I32 => I64,
         F32 | F64 => F64,
+        // Refused before anything is computed with them.
+        CI16 | CI32 | CF32 | CF64 => source_dtype,
         U64 | I64 => {
             let reason =
                 format!("sums of {source_dtype} may exceed it; choose a type, e.g. --dtype f64");

@@ -296,6 +296,8 @@ fn describe_image(directory: &mut Directory, spec: &ImageSpec, metadata: &GdalMe
     }
     // SampleFormat (TIFF 6.0 §19): 1 unsigned, 2 signed, 3 IEEE float.
     let format = match spec.dtype {
+        DataType::CI16 | DataType::CI32 => 5,
+        dtype if dtype.is_complex() => 6,
         dtype if dtype.is_float() => 3,
         dtype if dtype.is_signed_integer() => 2,
         _ => 1,
