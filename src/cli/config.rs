@@ -41,7 +41,7 @@ pub(crate) fn open_options(args: &MosaicArgs) -> OpenOptions {
 
 /// What the mosaic is made of.
 pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
-    let pixels = &args.pixels;
+    let (pixels, bands) = (&args.pixels, &args.bands);
     Ok(MosaicOptions {
         target: target_options(&args.grid),
         like: args.grid.like.as_deref().map(like_grid).transpose()?,
@@ -58,6 +58,10 @@ pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
         mask: pixels.mask,
         kernel: pixels.resampling,
         valid_fraction: pixels.valid_fraction,
+        bands: bands.bands.as_ref().map(|list| list.0.clone()),
+        separate: bands.separate,
+        expand_palette: bands.expand_palette,
+        unscale: bands.unscale,
     })
 }
 

@@ -147,6 +147,7 @@ fn finished(
         "decodes_per_block": report::decodes(report),
         "samples_invalid": stats.samples_invalid,
         "nodata_clashes": stats.nodata_clashes,
+        "samples_saturated": stats.samples_saturated,
         "read_seconds": stats.read_seconds,
         "decode_seconds": stats.decode_seconds,
         "render_seconds": stats.render_seconds,

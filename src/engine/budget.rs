@@ -279,7 +279,7 @@ impl SourceNeeds {
         let mut needs = SourceNeeds::default();
         for (id, source) in mosaic.sources().iter().enumerate() {
             let image = &source.dataset.image;
-            let mask = source.dataset.mask.as_deref();
+            let mask = source.mask();
             for layout in [Some(image), mask].into_iter().flatten() {
                 if layout.max_decoded_bytes() > needs.decoded {
                     (needs.decoded, needs.largest) = (layout.max_decoded_bytes(), id);
@@ -317,7 +317,7 @@ impl SourceNeeds {
             let streamed = |id: &&u32| mosaic.sources()[**id as usize].dataset.image.is_streamed();
             self.stream_depth = self.stream_depth.max(hits.iter().filter(streamed).count());
         }
-        let scale = f64::from(image.size.height) / f64::from(window.height);
+        let scale = f64::from(mosaic.sources()[id].size().height) / f64::from(window.height);
         let rows = (f64::from(chunk) * scale).min(f64::from(image.size.height));
         let row_bytes =
             f64::from(image.size.width) * f64::from(image.bands) * image.dtype.size() as f64;
@@ -386,6 +386,8 @@ mod tests {
     #[test]
     fn more_bands_at_once_never_cost_less() {
         let needs = SourceNeeds { decoded: 1 << 20, stored: 1 << 18, ..SourceNeeds::default() };
+        let source = crate::source::open::open_source(Path::new("fixtures/sources/relief_1.tif"));
+        let mosaic = Mosaic::new(vec![source.unwrap()], &Default::default()).unwrap();
         let mut cases = 0;
         for chunk in [16u32, 256, 1024, 2048, 32768] {
             for pixel_interleaved in [false, true] {
@@ -400,7 +402,8 @@ mod tests {
                     pixel_interleaved,
                     compression: Compression::Lzw,
                 };
-                let costs: Vec<(u64, u64)> = (1..=12).map(|g| demand.costs(&needs, g)).collect();
+                let costs: Vec<(u64, u64)> =
+                    (1..=12).map(|g| demand.costs(&mosaic, &needs, g)).collect();
                 assert!(costs.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{costs:?}");
                 assert!(costs[11].0 >= 12 * 9 * demand.block_pixels, "{costs:?}");
                 cases += 1;

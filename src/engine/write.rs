@@ -12,8 +12,9 @@ use crate::engine::render::{RenderScratch, Renderer, shares_validity};
 use crate::engine::stats::{BandStats, digits};
 use crate::error::{Error, InputError, Result, ResultExt, bytes_text};
 use crate::io::{self, IoMode, StagedFile, Target};
+use crate::mosaic::bands::opaque_alpha;
 use crate::mosaic::plan::Schedule;
-use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
+use crate::mosaic::{Mosaic, NodataMode, Overlap, ValidityOutput};
 use crate::observer::{Job, Observer, Stats, Warning};
 use crate::ordered::{self, run_ordered, thread_count};
 use crate::sample::{DataType, Sample};
@@ -255,17 +256,10 @@ impl<'a> WritePlan<'a> {
             nudge: self.options.nodata_clash == NodataClash::Nudge,
             sparse: self.options.sparse,
             statistics: self.options.statistics,
-            alpha: (self.mosaic.validity == ValidityOutput::Alpha).then(|| opaque_alpha::<T>()),
+            alpha: (self.mosaic.validity == ValidityOutput::Alpha)
+                .then(|| T::from_f64(opaque_alpha(T::DTYPE))),
             mask: self.spec.mask,
         }
-    }
-}
-
-/// Alpha of a valid pixel, as gdalwarp writes it: the largest value of 8- and 16-bit types, else 255.
-fn opaque_alpha<T: Sample>() -> T {
-    match T::DTYPE {
-        DataType::U8 | DataType::U16 | DataType::I16 | DataType::I8 => T::from_i128(T::MAX_INT),
-        _ => T::from_f64(255.0),
     }
 }
 
@@ -375,6 +369,7 @@ struct Worker<T> {
 /// What a work item gave, and how long it took.
 struct Rendered {
     encoded: EncodedCanvas,
+    saturated: u64,
     first_band: u32,
     render_seconds: f64,
     encode_seconds: f64,
@@ -389,7 +384,7 @@ fn run_as<T: Sample>(
     let cells = plan.schedule.cells();
     announce(plan, observer);
     let blocks = Blocks::new(mosaic.sources(), budget.cache_bytes, budget.threads, plan.options.io);
-    let uses = Uses::Cells { schedule: &plan.schedule, passes: groups };
+    let uses = Uses::Cells { schedule: &plan.schedule, band_group: budget.band_group };
     let shared = shares_validity(mosaic);
     let renderer = Renderer { mosaic, blocks: &blocks, uses, shared };
     let mut writer = Writer::create(target, plan.spec.clone())?;
@@ -428,10 +423,12 @@ fn run_as<T: Sample>(
                     ));
                 }
             };
+            let saturated = canvas.saturated;
             let encoded = encoder.encode(canvas)?;
             let encode_seconds = (began.elapsed() - rendered).as_secs_f64();
             Ok(Rendered {
                 encoded,
+                saturated,
                 first_band: first,
                 render_seconds: rendered.as_secs_f64(),
                 encode_seconds,
@@ -514,6 +511,7 @@ impl Sums {
             self.bands[item.first_band as usize + index].merge(stats);
         }
         self.stats.nodata_clashes += item.encoded.clashes;
+        self.stats.samples_saturated += item.saturated;
         self.stats.samples_invalid += item.encoded.invalid;
         self.stats.samples_zeroed += item.encoded.invalid - item.encoded.kept_nan;
         self.stats.render_seconds += item.render_seconds;
@@ -559,7 +557,14 @@ impl Sums {
                 NodataClash::Nudge => observer.warning(&Warning::Nudged { count, nodata }),
             }
         }
-        let unmarked = nodata.is_none() && plan.mosaic.validity == ValidityOutput::Nodata;
+        if self.stats.samples_saturated > 0 {
+            let (count, dtype) = (self.stats.samples_saturated, plan.mosaic.dtype.to_string());
+            observer.warning(&Warning::Saturated { count, dtype });
+        }
+        // A count of 0 is no hole.
+        let unmarked = nodata.is_none()
+            && plan.mosaic.validity == ValidityOutput::Nodata
+            && plan.mosaic.overlap != Overlap::Count;
         if unmarked && plan.mosaic.facts.alpha_band.is_none() && self.stats.samples_zeroed > 0 {
             observer.warning(&Warning::Uncovered { count: self.stats.samples_zeroed });
         }
