@@ -576,8 +576,9 @@ fn validity_output(
     if !alpha && sources.iter().any(|s| is_expanded(s) && s.has_nodata()) {
         return ValidityOutput::Alpha;
     }
-    let masks = |s: &Source| s.mask().is_some() || (!alpha && s.alpha_band().is_some());
-    if sources.iter().any(masks) { ValidityOutput::Mask } else { ValidityOutput::Nodata }
+    // An alpha band is 0 where a mask says so, too.
+    let masks = |s: &Source| s.mask().is_some() || s.alpha_band().is_some();
+    if !alpha && sources.iter().any(masks) { ValidityOutput::Mask } else { ValidityOutput::Nodata }
 }
 
 /// The group of most sources; the first of equals.
