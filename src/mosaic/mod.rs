@@ -545,9 +545,8 @@ fn output_nodata(
 /// Nodata of the first source. That of an expanded palette is an index, which no colour can stand for.
 fn own_nodata(sources: &[Source]) -> Option<Nodata> {
     let first = sources.first().filter(|source| !is_expanded(source))?;
-    let bands = (0..first.bands()).filter(|band| first.pick(*band).is_some());
-    let values = bands.filter_map(|band| first.nodata.band(band));
-    values.into_iter().find(|value| value.fits(first.dtype()))
+    let band = (0..first.bands()).find(|band| first.pick(*band).is_some())?;
+    first.nodata.band(band).filter(|value| value.fits(first.dtype()))
 }
 
 fn is_expanded(source: &Source) -> bool {
