@@ -45,6 +45,9 @@ pub struct Stats {
     pub samples_zeroed: u64,
     /// Valid samples that equal the output nodata.
     pub nodata_clashes: u64,
+    /// Computed samples (sums, counts, means) that the output's type cannot hold: they became its least
+    /// or largest value.
+    pub samples_saturated: u64,
     /// Seconds spent reading compressed bytes.
     pub read_seconds: f64,
     /// Seconds spent decoding.
@@ -111,6 +114,17 @@ pub enum Warning {
         count: u64,
         /// The output nodata.
         nodata: String,
+    },
+    /// Computed samples that the output's type cannot hold.
+    #[error(
+        "{count} computed samples do not fit {dtype} and became its least or largest value; leave \
+         --dtype out, or choose a larger type"
+    )]
+    Saturated {
+        /// Number of samples.
+        count: u64,
+        /// The output's type.
+        dtype: String,
     },
     /// Most sources lie off the output grid.
     #[error(

@@ -12,7 +12,7 @@ use smalti::sample::{DataType, Nodata};
 #[cfg(feature = "preview")]
 use crate::cli::analysis_args::PreviewArgs;
 use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
-use crate::cli::values::{self, Chunk, NodataList, PixelSize};
+use crate::cli::values::{self, BandList, Chunk, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
 #[derive(Debug, Parser)]
@@ -71,6 +71,9 @@ pub(crate) struct MosaicArgs {
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
+
+    #[command(flatten)]
+    pub(crate) bands: BandArgs,
 
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -195,6 +198,28 @@ pub(crate) struct PixelArgs {
     /// Say which pixels are valid by an internal mask
     #[arg(long)]
     pub(crate) mask: bool,
+}
+
+/// The output's bands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Bands")]
+pub(crate) struct BandArgs {
+    /// Bands of the inputs to take, from 1, in this order [default: all]
+    #[arg(long, value_name = "N[,N...]", value_parser = values::bands)]
+    pub(crate) bands: Option<BandList>,
+
+    /// Make a band of each input: its first, or with --bands all that are named
+    #[arg(long)]
+    pub(crate) separate: bool,
+
+    /// Make red, green and blue of the indices of palettes
+    #[arg(long)]
+    pub(crate) expand_palette: bool,
+
+    /// Apply the inputs' scale and offset to their samples; makes f32 of integers up to 16 bits and of
+    /// f32, else f64, unless --dtype says otherwise
+    #[arg(long)]
+    pub(crate) unscale: bool,
 }
 
 /// The output file.

@@ -16,9 +16,9 @@ use smalti::source::open::{OpenOptions, open_source};
 use smalti::source::sort::SortKey;
 
 use crate::cli::args::{
-    AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs, InterleaveArg,
-    IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs,
-    SortArg, StatsArg,
+    AlignArg, BandArgs, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs,
+    InterleaveArg, IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg,
+    ResolutionArg, RunArgs, SortArg, StatsArg,
 };
 use crate::cli::values::Chunk;
 
@@ -49,6 +49,7 @@ pub(crate) fn mosaic_options(
     input: &InputArgs,
     grid: &GridArgs,
     pixels: &PixelArgs,
+    bands: &BandArgs,
 ) -> Result<MosaicOptions> {
     Ok(MosaicOptions {
         target: target_options(grid),
@@ -66,6 +67,10 @@ pub(crate) fn mosaic_options(
         mask: pixels.mask,
         kernel: pixels.resampling,
         valid_fraction: pixels.valid_fraction,
+        bands: bands.bands.as_ref().map(|list| list.0.clone()),
+        separate: bands.separate,
+        expand_palette: bands.expand_palette,
+        unscale: bands.unscale,
     })
 }
 
@@ -232,7 +237,8 @@ mod tests {
             (write_options(&args).expect("they are valid"), WriteOptions::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
         let (ours, theirs) = (
-            mosaic_options(&args.input, &args.grid, &args.pixels).expect("they are valid"),
+            mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)
+                .expect("they are valid"),
             MosaicOptions::default(),
         );
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
@@ -243,7 +249,7 @@ mod tests {
         let args =
             mosaic(&["--nodata", "-9999", "--bounds", "-10,-5,0,1", "--src-nodata", "-1,-2"]);
         let args = args.expect("it parses");
-        let options = mosaic_options(&args.input, &args.grid, &args.pixels);
+        let options = mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands);
         let options = options.expect("they are valid");
         assert_eq!(options.target.bounds.map(|b| b.min_x), Some(-10.0));
         assert_eq!(options.src_nodata.map(|values| values.len()), Some(2));

@@ -67,7 +67,8 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     log_to_stderr(args.talk.verbose);
     let write_options = config::write_options(args)?;
-    let mut mosaic_options = config::mosaic_options(&args.input, &args.grid, &args.pixels)?;
+    let mut mosaic_options =
+        config::mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)?;
     let entries = inputs::gather(&args.inputs, &args.input)?;
     inputs::take_hints(&entries.hints, &args.grid, &mut mosaic_options);
     // Also of inputs that turn out bad, and of the grid's model: nothing that is named is replaced.
@@ -158,6 +159,7 @@ fn finished(
         "decodes_per_block": report::decodes(report),
         "samples_invalid": stats.samples_invalid,
         "nodata_clashes": stats.nodata_clashes,
+        "samples_saturated": stats.samples_saturated,
         "read_seconds": stats.read_seconds,
         "decode_seconds": stats.decode_seconds,
         "render_seconds": stats.render_seconds,

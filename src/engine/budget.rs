@@ -338,7 +338,7 @@ impl SourceNeeds {
         let mut needs = SourceNeeds::default();
         for (id, source) in mosaic.sources().iter().enumerate() {
             let image = &source.dataset.image;
-            let mask = source.dataset.mask.as_deref();
+            let mask = source.mask();
             for layout in [Some(image), mask].into_iter().flatten() {
                 if layout.max_decoded_bytes() > needs.decoded {
                     (needs.decoded, needs.largest) = (layout.max_decoded_bytes(), id);
@@ -376,7 +376,7 @@ impl SourceNeeds {
             let streamed = |id: &&u32| mosaic.sources()[**id as usize].dataset.image.is_streamed();
             self.stream_depth = self.stream_depth.max(hits.iter().filter(streamed).count());
         }
-        let scale = f64::from(image.size.height) / f64::from(window.height);
+        let scale = f64::from(mosaic.sources()[id].size().height) / f64::from(window.height);
         let rows = (f64::from(chunk) * scale).min(f64::from(image.size.height));
         let row_bytes =
             f64::from(image.size.width) * f64::from(image.bands) * image.dtype.size() as f64;

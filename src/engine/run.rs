@@ -17,8 +17,8 @@ use crate::engine::stats::BandStats;
 use crate::engine::write::{NodataClash, Report, WritePlan};
 use crate::error::{Error, ErrorKind, InputError, Result};
 use crate::io::Target;
-use crate::mosaic::ValidityOutput;
 use crate::mosaic::plan::Cell;
+use crate::mosaic::{Overlap, ValidityOutput};
 use crate::observer::{Job, Observer, Stats, Warning};
 use crate::ordered::{self, Ticket, run_ordered};
 use crate::sample::Sample;
@@ -52,6 +52,7 @@ struct OverviewEncoder<T> {
 /// What a work item gave, and how long it took.
 struct Rendered<T> {
     encoded: EncodedCanvas,
+    saturated: u64,
     first_band: u32,
     pieces: Vec<Piece<T>>,
     overview: Option<OverviewBlock>,
@@ -84,7 +85,7 @@ fn run_as<T: Sample>(
     let (mosaic, budget, groups) = (plan.mosaic, plan.budget, plan.groups());
     announce(plan, observer);
     let blocks = Blocks::new(mosaic.sources(), budget.cache_bytes, budget.threads, plan.options.io);
-    let uses = Uses::Cells { schedule: &plan.schedule, passes: groups };
+    let uses = Uses::Cells { schedule: &plan.schedule, band_group: budget.band_group };
     let shared = shares_validity(mosaic);
     let renderer = Renderer { mosaic, blocks: &blocks, uses, shared };
     let run = Run { plan, renderer, queue: Mutex::default() };
@@ -167,6 +168,7 @@ impl<T: Sample> Run<'_, T> {
         self.renderer.render(cell.window, bands, canvas, scratch, Some(ticket))?;
         let rendered = began.elapsed();
         ticket.check()?;
+        let saturated = canvas.saturated;
         let mut pieces = Vec::new();
         let encoded = encoder.encode(canvas, |canvas| {
             if let (Some(overviews), Some(levels)) = (overviews, &plan.levels) {
@@ -181,6 +183,7 @@ impl<T: Sample> Run<'_, T> {
         })?;
         Ok(Rendered {
             encoded,
+            saturated,
             first_band: first,
             pieces,
             overview,
@@ -342,6 +345,7 @@ impl Sums {
             self.bands[item.first_band as usize + index].merge(stats);
         }
         self.stats.nodata_clashes += item.encoded.clashes;
+        self.stats.samples_saturated += item.saturated;
         self.stats.samples_invalid += item.encoded.invalid;
         self.stats.samples_zeroed += item.encoded.invalid - item.encoded.kept_nan;
         self.stats.render_seconds += item.render_seconds;
@@ -387,7 +391,14 @@ impl Sums {
                 NodataClash::Nudge => observer.warning(&Warning::Nudged { count, nodata }),
             }
         }
-        let unmarked = nodata.is_none() && plan.mosaic.validity == ValidityOutput::Nodata;
+        if self.stats.samples_saturated > 0 {
+            let (count, dtype) = (self.stats.samples_saturated, plan.mosaic.dtype.to_string());
+            observer.warning(&Warning::Saturated { count, dtype });
+        }
+        // A count of 0 is no hole.
+        let unmarked = nodata.is_none()
+            && plan.mosaic.validity == ValidityOutput::Nodata
+            && plan.mosaic.overlap != Overlap::Count;
         if unmarked && plan.mosaic.facts.alpha_band.is_none() && self.stats.samples_zeroed > 0 {
             observer.warning(&Warning::Uncovered { count: self.stats.samples_zeroed });
         }

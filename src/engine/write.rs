@@ -13,11 +13,12 @@ use crate::engine::spec;
 use crate::engine::stats::BandStats;
 use crate::error::{Error, ErrorKind, InputError, Result, ResultExt, bytes_text};
 use crate::io::{self, IoMode, StagedFile, Target};
+use crate::mosaic::bands::opaque_alpha;
 use crate::mosaic::plan::Schedule;
 use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
 use crate::observer::{Observer, Stats, Warning};
 use crate::ordered::thread_count;
-use crate::sample::{DataType, Sample};
+use crate::sample::Sample;
 use crate::source::open::is_source;
 use crate::tiff::reader::raster_bytes;
 use crate::tiff::writer::ImageSpec;
@@ -322,16 +323,9 @@ impl<'a> WritePlan<'a> {
             nudge: self.options.nodata_clash == NodataClash::Nudge,
             sparse: self.options.sparse,
             statistics: self.options.statistics,
-            alpha: (self.mosaic.validity == ValidityOutput::Alpha).then(|| opaque_alpha::<T>()),
+            alpha: (self.mosaic.validity == ValidityOutput::Alpha)
+                .then(|| T::from_f64(opaque_alpha(T::DTYPE))),
             mask: self.spec.mask,
         }
-    }
-}
-
-/// Alpha of a valid pixel, as gdalwarp writes it: the largest value of 8- and 16-bit types, else 255.
-fn opaque_alpha<T: Sample>() -> T {
-    match T::DTYPE {
-        DataType::U8 | DataType::U16 | DataType::I16 | DataType::I8 => T::from_i128(T::MAX_INT),
-        _ => T::from_f64(255.0),
     }
 }
