@@ -21,7 +21,7 @@ use crate::cli::report::Failure;
 
 /// What is to be opened, in order: what is named, then what `--input-list` names.
 pub(crate) fn gather(inputs: &[PathBuf], input: &InputArgs) -> Result<Entries> {
-    catalog::gather(inputs, input.input_list.as_deref())
+    catalog::gather(inputs, input.input_list.as_deref(), input.asset.as_deref())
 }
 
 /// All files that are named, directly or by lists and descriptors, and those themselves.

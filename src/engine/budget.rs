@@ -386,6 +386,9 @@ mod tests {
     #[test]
     fn more_bands_at_once_never_cost_less() {
         let needs = SourceNeeds { decoded: 1 << 20, stored: 1 << 18, ..SourceNeeds::default() };
+        let source =
+            crate::source::open::open_source(Path::new("fixtures/sources/relief_1.tif")).unwrap();
+        let mosaic = Mosaic::new(vec![source], &crate::mosaic::MosaicOptions::default()).unwrap();
         let mut cases = 0;
         for chunk in [16u32, 256, 1024, 2048, 32768] {
             for pixel_interleaved in [false, true] {
@@ -400,7 +403,8 @@ mod tests {
                     pixel_interleaved,
                     compression: Compression::Lzw,
                 };
-                let costs: Vec<(u64, u64)> = (1..=12).map(|g| demand.costs(&needs, g)).collect();
+                let costs: Vec<(u64, u64)> =
+                    (1..=12).map(|g| demand.costs(&mosaic, &needs, g)).collect();
                 assert!(costs.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{costs:?}");
                 assert!(costs[11].0 >= 12 * 9 * demand.block_pixels, "{costs:?}");
                 cases += 1;
