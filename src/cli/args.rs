@@ -12,7 +12,7 @@ use smalti::sample::{DataType, Nodata};
 #[cfg(feature = "preview")]
 use crate::cli::analysis_args::PreviewArgs;
 use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
-use crate::cli::values::{self, NodataList, PixelSize};
+use crate::cli::values::{self, Chunk, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
 #[derive(Debug, Parser)]
@@ -205,25 +205,27 @@ pub(crate) struct FormatArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
 
-    /// Side of a block (tile) in pixels: a multiple of 16, at most 32768
-    #[arg(short, long, value_name = "N", default_value = "1024", value_parser = values::chunk)]
-    pub(crate) chunk: u32,
+    /// Side of a block (tile) in pixels: a multiple of 16, at most 32768; auto: blocks, codec, predictor
+    /// and order of bands as the inputs have them, so that their blocks can be copied
+    /// [default: 1024, with --cog 512]
+    #[arg(short, long, value_name = "N", value_parser = values::chunk)]
+    pub(crate) chunk: Option<Chunk>,
 
-    /// Each band in blocks of its own, or all bands of a pixel together
-    #[arg(long, value_name = "ORDER", value_enum, default_value_t = InterleaveArg::Band)]
-    pub(crate) interleave: InterleaveArg,
+    /// Each band in blocks of its own, or all bands of a pixel together [default: band, with --cog pixel]
+    #[arg(long, value_name = "ORDER", value_enum)]
+    pub(crate) interleave: Option<InterleaveArg>,
 
-    /// Codec of the blocks
-    #[arg(long, value_name = "CODEC", value_enum, default_value_t = CompressArg::Lzw)]
-    pub(crate) compress: CompressArg,
+    /// Codec of the blocks [default: lzw]
+    #[arg(long, value_name = "CODEC", value_enum)]
+    pub(crate) compress: Option<CompressArg>,
 
     /// Level of the codec: deflate 1 to 9 [default: 6]; the others have none
     #[arg(long, value_name = "N")]
     pub(crate) level: Option<u8>,
 
-    /// Predictor; auto: horizontal for integers, float for floats
-    #[arg(long, value_name = "KIND", value_enum, default_value_t = PredictorArg::Auto)]
-    pub(crate) predictor: PredictorArg,
+    /// Predictor; auto: horizontal for integers, float for floats [default: auto]
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) predictor: Option<PredictorArg>,
 
     /// BigTIFF; auto: if the file could exceed 4 GiB
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = BigTiffArg::Auto)]
@@ -232,6 +234,18 @@ pub(crate) struct FormatArgs {
     /// Do not store blocks without valid pixels
     #[arg(long)]
     pub(crate) sparse: bool,
+
+    /// Write a Cloud Optimized GeoTIFF, with overviews; needs room for a second copy on the disk
+    #[arg(long)]
+    pub(crate) cog: bool,
+
+    /// Add overviews, each half as wide and high as the one before, down to one block
+    #[arg(long, conflicts_with = "cog")]
+    pub(crate) overviews: bool,
+
+    /// How overviews are made [default: average; nearest for palettes and categories]
+    #[arg(long, value_name = "KERNEL", value_enum)]
+    pub(crate) overview_resampling: Option<OverviewArg>,
 
     /// Statistics of each band, taken while writing and stored in the file
     #[arg(long, value_name = "HOW", value_enum, default_value_t = StatsArg::Exact)]
@@ -354,6 +368,16 @@ pub(crate) enum ClashArg {
 pub(crate) enum InterleaveArg {
     Band,
     Pixel,
+}
+
+/// `--overview-resampling`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum OverviewArg {
+    Nearest,
+    Average,
+    Bilinear,
+    Cubic,
+    Mode,
 }
 
 /// `--compress`.

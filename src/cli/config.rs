@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use smalti::codec::{Compression, Encoder, Predictor};
-use smalti::engine::{BigTiff, MemoryLimit, NodataClash, PredictorChoice, WriteOptions};
+use smalti::engine::{
+    BigTiff, MemoryLimit, NodataClash, OverviewKernel, PredictorChoice, WriteOptions,
+};
 use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
@@ -15,9 +17,10 @@ use smalti::source::sort::SortKey;
 
 use crate::cli::args::{
     AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs, InterleaveArg,
-    IoArg, MosaicArgs, NodataModeArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs, SortArg,
-    StatsArg,
+    IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs,
+    SortArg, StatsArg,
 };
+use crate::cli::values::Chunk;
 
 /// How inputs are opened.
 pub(crate) fn open_options(input: &InputArgs, threads: usize) -> OpenOptions {
@@ -118,7 +121,12 @@ pub(crate) fn writing(
     pixels: &PixelArgs,
     run: &RunArgs,
 ) -> Result<WriteOptions> {
-    let compression = compression(format);
+    let compression = compression(format.compress);
+    let defaults = WriteOptions::default();
+    if format.overview_resampling.is_some() && !format.cog && !format.overviews {
+        let reason = "there are no overviews without --cog or --overviews".into();
+        return Err(InputError::Option { option: "--overview-resampling", reason }.into());
+    }
     Encoder::new(compression, format.level)?;
     Ok(WriteOptions {
         threads: threads(run),
@@ -132,15 +140,22 @@ pub(crate) fn writing(
             IoArg::Read => IoMode::Read,
             IoArg::Mmap => IoMode::Mmap,
         },
-        chunk: format.chunk,
-        pixel_interleaved: matches!(format.interleave, InterleaveArg::Pixel),
+        chunk: match format.chunk {
+            Some(Chunk::Side(side)) => side,
+            _ if format.cog => 512,
+            _ => defaults.chunk,
+        },
+        pixel_interleaved: match format.interleave {
+            Some(order) => matches!(order, InterleaveArg::Pixel),
+            None => format.cog,
+        },
         compression,
         level: format.level,
         predictor: match format.predictor {
-            PredictorArg::Auto => PredictorChoice::Auto,
-            PredictorArg::None => PredictorChoice::Fixed(Predictor::None),
-            PredictorArg::Horizontal => PredictorChoice::Fixed(Predictor::Horizontal),
-            PredictorArg::Float => PredictorChoice::Fixed(Predictor::Float),
+            None | Some(PredictorArg::Auto) => PredictorChoice::Auto,
+            Some(PredictorArg::None) => PredictorChoice::Fixed(Predictor::None),
+            Some(PredictorArg::Horizontal) => PredictorChoice::Fixed(Predictor::Horizontal),
+            Some(PredictorArg::Float) => PredictorChoice::Fixed(Predictor::Float),
         },
         big_tiff: match format.bigtiff {
             BigTiffArg::Auto => BigTiff::Auto,
@@ -155,16 +170,25 @@ pub(crate) fn writing(
             ClashArg::Warn => NodataClash::Warn,
             ClashArg::Nudge => NodataClash::Nudge,
         },
+        cog: format.cog,
+        overviews: format.overviews,
+        overview_kernel: format.overview_resampling.map(|kernel| match kernel {
+            OverviewArg::Nearest => OverviewKernel::Nearest,
+            OverviewArg::Average => OverviewKernel::Average,
+            OverviewArg::Bilinear => OverviewKernel::Bilinear,
+            OverviewArg::Cubic => OverviewKernel::Cubic,
+            OverviewArg::Mode => OverviewKernel::Mode,
+        }),
     })
 }
 
-fn compression(format: &FormatArgs) -> Compression {
-    match format.compress {
-        CompressArg::None => Compression::None,
-        CompressArg::Lzw => Compression::Lzw,
-        CompressArg::Deflate => Compression::Deflate,
-        CompressArg::Zstd => Compression::Zstd,
-        CompressArg::Packbits => Compression::PackBits,
+fn compression(wanted: Option<CompressArg>) -> Compression {
+    match wanted {
+        Some(CompressArg::None) => Compression::None,
+        None | Some(CompressArg::Lzw) => Compression::Lzw,
+        Some(CompressArg::Deflate) => Compression::Deflate,
+        Some(CompressArg::Zstd) => Compression::Zstd,
+        Some(CompressArg::Packbits) => Compression::PackBits,
     }
 }
 

@@ -149,6 +149,8 @@ fn finished(
         "output_bytes": stats.output_bytes,
         "blocks_written": stats.blocks_written,
         "blocks_sparse": stats.blocks_sparse,
+        "blocks_copied": stats.blocks_copied,
+        "overview_blocks": stats.overview_blocks,
         "blocks_decoded": stats.blocks_decoded,
         "blocks_distinct": stats.blocks_distinct,
         "decodes_per_block": report::decodes(report),
