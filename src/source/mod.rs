@@ -12,6 +12,7 @@ pub mod index;
 pub mod manifest;
 mod mosaicjson;
 pub mod open;
+pub mod overview;
 pub mod relative;
 pub mod sort;
 mod stac;

@@ -359,7 +359,8 @@ impl Geotiff {
         let (at, start) = (out.len() as u64, out.len());
         for row in mask.chunks_exact(self.width) {
             for bits in row.chunks(8) {
-                let byte = bits.iter().enumerate().fold(0, |b, (k, v)| b | (u8::from(*v) << (7 - k)));
+                let byte =
+                    bits.iter().enumerate().fold(0, |b, (k, v)| b | (u8::from(*v) << (7 - k)));
                 out.push(byte);
             }
         }

@@ -41,7 +41,8 @@ impl Files {
     }
 
     pub(crate) fn mosaic(&self, options: &MosaicOptions) -> smalti::Result<Mosaic> {
-        let opened = open_all(&self.paths, &OpenOptions { threads: 1, ..OpenOptions::default() }, &())?;
+        let opened =
+            open_all(&self.paths, &OpenOptions { threads: 1, ..OpenOptions::default() }, &())?;
         Mosaic::new(opened.sources, options)
     }
 }
@@ -85,10 +86,7 @@ pub(crate) fn difference(
 }
 
 /// A window of a reading.
-pub(crate) fn cut(
-    (all, valid): &(AnyRaster, Mask),
-    window: Window,
-) -> Vec<(f64, bool)> {
+pub(crate) fn cut((all, valid): &(AnyRaster, Mask), window: Window) -> Vec<(f64, bool)> {
     let mut out = Vec::new();
     for band in 0..all.bands() {
         for row in window.row..window.row_end() {
