@@ -123,6 +123,10 @@ pub(crate) struct FootprintsArgs {
           default_values_t = [LayerArg::Sources, LayerArg::Gaps, LayerArg::Overlaps])]
     pub(crate) layers: Vec<LayerArg>,
 
+    /// Write coordinates of the mosaic's CRS, not longitude and latitude (RFC 7946)
+    #[arg(long)]
+    pub(crate) native: bool,
+
     /// Replace OUT.geojson if it exists
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -167,6 +171,10 @@ pub(crate) struct PreviewArgs {
     /// [default: the first three of RGB pictures, else the first]
     #[arg(long, value_name = "N[,N,N]", value_delimiter = ',')]
     pub(crate) show: Vec<u32>,
+
+    /// Read the inputs themselves, not their overviews
+    #[arg(long)]
+    pub(crate) full: bool,
 
     /// Draw the outlines of the sources
     #[arg(long)]

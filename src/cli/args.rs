@@ -113,6 +113,10 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
     pub(crate) src_nodata: Option<NodataList>,
 
+    /// Asset of STAC items to take, where they have several rasters
+    #[arg(long, value_name = "KEY")]
+    pub(crate) asset: Option<String>,
+
     /// Which input lies on top: the last named, the last by name, the newest, or the finest
     #[arg(long, value_name = "ORDER", value_enum, default_value_t = SortArg::Input)]
     pub(crate) sort: SortArg,

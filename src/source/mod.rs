@@ -6,11 +6,16 @@ pub mod catalog;
 pub mod discover;
 pub mod entry;
 pub mod files;
+mod gti;
+mod href;
 pub mod index;
 pub mod manifest;
+mod mosaicjson;
 pub mod open;
+pub mod overview;
 pub mod relative;
 pub mod sort;
+mod stac;
 pub(crate) mod streams;
 
 pub mod view;
