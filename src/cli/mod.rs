@@ -26,6 +26,7 @@ use smalti::source::open::{is_among, open_all};
 use args::{Cli, Command, MosaicArgs};
 use progress::Progress;
 use report::{Exit, Failure, Phase};
+use values::Chunk;
 
 /// Does what the arguments ask for.
 pub(crate) fn run(arguments: &Cli) -> Result<Exit, Failure> {
@@ -53,7 +54,7 @@ fn mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
 fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     log_to_stderr(args.talk.verbose);
-    let write_options = config::write_options(args)?;
+    let mut write_options = config::write_options(args)?;
     let mosaic_options = config::mosaic_options(args)?;
     let paths = config::input_paths(args)?;
     // Also of inputs that turn out bad, and of the grid's model: nothing that is named is replaced.
@@ -75,6 +76,9 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     log::debug!("headers read after {:.3} s", began.elapsed().as_secs_f64());
     let mosaic = Mosaic::new(opened.sources, &mosaic_options)?;
     log::debug!("mosaic made after {:.3} s", began.elapsed().as_secs_f64());
+    if args.format.chunk == Some(Chunk::Auto) {
+        config::adopt_layout(args, &mosaic, &mut write_options, &progress);
+    }
     log::debug!("{mosaic_options:?}\n{write_options:?}");
     let result = engine::write(&mosaic, &args.output, &write_options, &progress);
     progress.finish();
@@ -88,6 +92,7 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
         let _ = report::json_line(&finished(args, &mosaic, &report, &progress, took));
     } else if !args.talk.quiet {
         report::summary(&mosaic, &args.output, &report, took);
+        report::unchecked(&report);
         if args.talk.verbose > 0 {
             report::details(&mosaic, &report);
         }
@@ -143,6 +148,7 @@ fn finished(
         "blocks_written": stats.blocks_written,
         "blocks_sparse": stats.blocks_sparse,
         "blocks_copied": stats.blocks_copied,
+        "blocks_unchecked": stats.blocks_unchecked,
         "overview_blocks": stats.overview_blocks,
         "blocks_decoded": stats.blocks_decoded,
         "blocks_distinct": stats.blocks_distinct,

@@ -158,6 +158,17 @@ pub(crate) fn summary(mosaic: &Mosaic, output: &Path, report: &Report, took: Dur
     ));
 }
 
+/// What nobody has looked at.
+pub(crate) fn unchecked(report: &Report) {
+    let blocks = report.stats.blocks_unchecked;
+    if blocks > 0 {
+        say(&format!(
+            "smalti: {} copied without being decoded; nobody has checked what they hold",
+            if blocks == 1 { "1 block was".into() } else { format!("{blocks} blocks were") }
+        ));
+    }
+}
+
 /// The table of `-v`.
 pub(crate) fn details(mosaic: &Mosaic, report: &Report) {
     let (stats, budget) = (&report.stats, &report.budget);

@@ -6,6 +6,7 @@ mod encode;
 mod layers;
 mod overview;
 mod paint;
+pub mod passthrough;
 mod pyramid;
 mod reduce;
 mod render;

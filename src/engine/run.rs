@@ -2,6 +2,7 @@
 //! brings the pieces of overviews together.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use crate::engine::canvas::Canvas;
 use crate::engine::encode::{BlockEncoder, Encoded, EncodedCanvas};
 use crate::engine::overview::Piece;
 use crate::engine::paint::Uses;
+use crate::engine::passthrough::{Candidate, Passthrough};
 use crate::engine::pyramid::{Finished, Pyramid};
 use crate::engine::reduce::{Reducer, View};
 use crate::engine::render::{RenderScratch, Renderer, shares_validity};
@@ -22,7 +24,7 @@ use crate::mosaic::plan::Cell;
 use crate::observer::{Job, Observer, Stats, Warning};
 use crate::ordered::{self, Ticket, run_ordered};
 use crate::sample::Sample;
-use crate::source::blocks::Blocks;
+use crate::source::blocks::{Blocks, ReadScratch};
 use crate::tiff::writer::{Plane, Writer};
 use crate::with_dtype;
 
@@ -40,6 +42,8 @@ struct Worker<T> {
     scratch: RenderScratch<T>,
     encoder: BlockEncoder<T>,
     overviews: Option<OverviewEncoder<T>>,
+    hits: Vec<u32>,
+    read: ReadScratch,
 }
 
 /// Encodes blocks of overviews, and cuts blocks of full resolution in pieces for them.
@@ -74,6 +78,7 @@ struct Run<'a, T> {
     plan: &'a WritePlan<'a>,
     renderer: Renderer<'a>,
     queue: Queue<T>,
+    passthrough: Passthrough<'a>,
 }
 
 fn run_as<T: Sample>(
@@ -87,7 +92,8 @@ fn run_as<T: Sample>(
     let uses = Uses::Cells { schedule: &plan.schedule, passes: groups };
     let shared = shares_validity(mosaic);
     let renderer = Renderer { mosaic, blocks: &blocks, uses, shared };
-    let run = Run { plan, renderer, queue: Mutex::default() };
+    let passthrough = Passthrough::new::<T>(mosaic, &plan.spec, plan.options);
+    let run = Run { plan, renderer, queue: Mutex::default(), passthrough };
     // Workers cannot fail when they are made, so options that no encoder has are found here.
     run.worker()?;
     let overviews = match (&plan.levels, run.overview_encoder()?) {
@@ -136,6 +142,8 @@ impl<T: Sample> Run<'_, T> {
             scratch: RenderScratch::default(),
             encoder: BlockEncoder::new(self.plan.format::<T>())?,
             overviews: self.overview_encoder()?,
+            hits: Vec::new(),
+            read: ReadScratch::default(),
         })
     }
 
@@ -155,21 +163,72 @@ impl<T: Sample> Run<'_, T> {
         let cell = plan.schedule.cell(ticket.index / groups);
         let first = (ticket.index % groups) as u32 * plan.budget.band_group;
         let bands = first..(first + plan.budget.band_group).min(plan.mosaic.bands);
-        let Worker { canvas, scratch, encoder, overviews } = worker;
-        let overview = match overviews {
+        let overview = match &mut worker.overviews {
             Some(overviews) => {
                 let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 next.map(|block| overviews.encode(self.plan, &block)).transpose()?
             }
             None => None,
         };
-        let began = Instant::now();
+        let candidate = self.passthrough.find(cell.window, &mut worker.hits);
+        let known = candidate.filter(|candidate| candidate.known);
+        if let Some(candidate) = known.filter(|_| !plan.options.statistics && plan.levels.is_none())
+            && let Some(encoded) = self.copy(&candidate, bands.clone())?
+        {
+            return Ok(Rendered::new(encoded, first));
+        }
+        let mut rendered = self.render(worker, ticket, cell, bands, candidate)?;
+        rendered.overview = overview;
+        Ok(rendered)
+    }
+
+    /// Blocks that are copied without a look at their pixels; `None` if one is not stored.
+    fn copy(&self, candidate: &Candidate, bands: Range<u32>) -> Result<Option<EncodedCanvas>> {
+        let planes = self.planes(bands.clone());
+        let copies = candidate.bytes(self.renderer.blocks, planes)?;
+        let blocks: Option<Vec<Encoded>> =
+            copies.into_iter().map(|bytes| bytes.map(Encoded::Copied)).collect();
+        let Some(blocks) = blocks else { return Ok(None) };
+        let stats = vec![BandStats::default(); bands.len()];
+        let unchecked = blocks.len() as u64;
+        let none = EncodedCanvas {
+            clashes: 0,
+            invalid: 0,
+            kept_nan: 0,
+            mask: None,
+            stats,
+            blocks,
+            unchecked,
+        };
+        Ok(Some(none))
+    }
+
+    /// Planes of blocks that hold some bands.
+    fn planes(&self, bands: Range<u32>) -> Range<u32> {
+        if self.plan.spec.planes() == 1 { 0..1 } else { bands }
+    }
+
+    fn render(
+        &self,
+        worker: &mut Worker<T>,
+        ticket: &Ticket<'_>,
+        cell: Cell,
+        bands: Range<u32>,
+        candidate: Option<Candidate>,
+    ) -> Result<Rendered<T>> {
+        let Worker { canvas, scratch, encoder, overviews, read, .. } = worker;
+        let (began, first, blocks) = (Instant::now(), bands.start, self.renderer.blocks);
+        let planes = self.planes(bands.clone());
+        let held = match candidate {
+            Some(candidate) if !candidate.known => candidate.hold(blocks, planes.clone(), read)?,
+            _ => Vec::new(),
+        };
         self.renderer.render(cell.window, bands, canvas, scratch, Some(ticket))?;
         let rendered = began.elapsed();
         ticket.check()?;
         let mut pieces = Vec::new();
         let encoded = encoder.encode(canvas, |canvas| {
-            if let (Some(overviews), Some(levels)) = (overviews, &plan.levels) {
+            if let (Some(overviews), Some(levels)) = (overviews, &self.plan.levels) {
                 let view = (!canvas.is_blank()).then_some(View {
                     window: canvas.window,
                     samples: &canvas.samples,
@@ -177,16 +236,31 @@ impl<T: Sample> Run<'_, T> {
                 });
                 pieces = levels.split(0, (cell.bx, cell.by), view, &mut overviews.reducer);
             }
-            Ok(Vec::new())
+            match candidate {
+                Some(candidate) if candidate.known => candidate.bytes(blocks, planes),
+                Some(candidate) if !canvas.is_blank() => candidate.compare(canvas, &held, blocks),
+                _ => Ok(Vec::new()),
+            }
         })?;
-        Ok(Rendered {
+        held.into_iter().for_each(|block| blocks.give_back(block));
+        let mut item = Rendered::new(encoded, first);
+        item.pieces = pieces;
+        item.render_seconds = rendered.as_secs_f64();
+        item.encode_seconds = (began.elapsed() - rendered).as_secs_f64();
+        Ok(item)
+    }
+}
+
+impl<T> Rendered<T> {
+    fn new(encoded: EncodedCanvas, first_band: u32) -> Rendered<T> {
+        Rendered {
             encoded,
-            first_band: first,
-            pieces,
-            overview,
-            render_seconds: rendered.as_secs_f64(),
-            encode_seconds: (began.elapsed() - rendered).as_secs_f64(),
-        })
+            first_band,
+            pieces: Vec::new(),
+            overview: None,
+            render_seconds: 0.0,
+            encode_seconds: 0.0,
+        }
     }
 }
 
@@ -341,6 +415,7 @@ impl Sums {
         for (index, stats) in item.encoded.stats.iter().enumerate() {
             self.bands[item.first_band as usize + index].merge(stats);
         }
+        self.stats.blocks_unchecked += item.encoded.unchecked;
         self.stats.nodata_clashes += item.encoded.clashes;
         self.stats.samples_invalid += item.encoded.invalid;
         self.stats.samples_zeroed += item.encoded.invalid - item.encoded.kept_nan;
