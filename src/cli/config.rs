@@ -151,6 +151,7 @@ pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
         },
         cog: format.cog,
         overviews: format.overviews,
+        resume: format.resume,
         overview_kernel: format.overview_resampling.map(|kernel| match kernel {
             OverviewArg::Nearest => OverviewKernel::Nearest,
             OverviewArg::Average => OverviewKernel::Average,

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use smalti::engine::stats::BandStats;
 use smalti::engine::{self, Report};
 use smalti::error::{Error, ErrorKind, InputError};
+use smalti::io::kept_work;
 use smalti::mosaic::Mosaic;
 use smalti::source::open::{is_among, open_all};
 
@@ -47,6 +48,9 @@ fn mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
         });
         // The exit code says the same, if nobody reads this.
         let _ = report::json_line(&event);
+    }
+    if result.is_err() && kept_work(&args.output) && !args.talk.quiet {
+        output::say("smalti: the work so far is kept beside the output; --resume goes on with it");
     }
     result
 }
@@ -149,6 +153,7 @@ fn finished(
         "blocks_sparse": stats.blocks_sparse,
         "blocks_copied": stats.blocks_copied,
         "blocks_unchecked": stats.blocks_unchecked,
+        "blocks_resumed": stats.blocks_resumed,
         "overview_blocks": stats.overview_blocks,
         "blocks_decoded": stats.blocks_decoded,
         "blocks_distinct": stats.blocks_distinct,

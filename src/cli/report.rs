@@ -109,7 +109,7 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
 pub(crate) fn failure(failure: &Failure) {
     match failure.exit {
         Exit::Done => {}
-        Exit::Interrupted => say("smalti: interrupted; nothing was written"),
+        Exit::Interrupted => say("smalti: interrupted; no output was written"),
         _ => {
             for (index, line) in lines_of(&failure.error).iter().enumerate() {
                 say(&if index == 0 {

@@ -3,6 +3,7 @@
 pub mod budget;
 mod canvas;
 mod encode;
+mod journal;
 mod layers;
 mod overview;
 mod paint;
@@ -12,6 +13,7 @@ mod reduce;
 mod render;
 mod rows;
 mod run;
+mod sink;
 mod spec;
 pub mod stats;
 mod tile;
