@@ -30,6 +30,10 @@ pub struct Stats {
     pub blocks_sparse: u64,
     /// Output blocks that are a source's compressed bytes, as they were; they count as stored.
     pub blocks_copied: u64,
+    /// Those of them that were not even decoded: nobody has looked at their content.
+    pub blocks_unchecked: u64,
+    /// Blocks that an earlier run had finished, whose work was gone on with.
+    pub blocks_resumed: u64,
     /// Blocks of overviews that were stored.
     pub overview_blocks: u64,
     /// Source blocks that were decoded.

@@ -234,6 +234,10 @@ pub(crate) struct FormatArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
 
+    /// Go on with what an earlier run for the same OUT.tif left, if inputs and options are the same
+    #[arg(long)]
+    pub(crate) resume: bool,
+
     /// Side of a block (tile) in pixels: a multiple of 16, at most 32768; auto: blocks, codec, predictor
     /// and order of bands as the inputs have them, so that their blocks can be copied
     /// [default: 1024, with --cog 512]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use smalti::codec::{Compression, Encoder, Predictor};
+use smalti::engine::passthrough::source_layout;
 use smalti::engine::{
     BigTiff, MemoryLimit, NodataClash, OverviewKernel, PredictorChoice, WriteOptions,
 };
@@ -11,7 +12,8 @@ use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
 use smalti::mosaic::target::{Align, Resolution, TargetOptions};
-use smalti::mosaic::{MosaicOptions, NodataMode};
+use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode};
+use smalti::observer::{Observer, Warning};
 use smalti::source::open::{OpenOptions, open_source};
 use smalti::source::sort::SortKey;
 
@@ -180,6 +182,7 @@ pub(crate) fn writing(
         },
         cog: format.cog,
         overviews: format.overviews,
+        resume: format.resume,
         overview_kernel: format.overview_resampling.map(|kernel| match kernel {
             OverviewArg::Nearest => OverviewKernel::Nearest,
             OverviewArg::Average => OverviewKernel::Average,
@@ -188,6 +191,34 @@ pub(crate) fn writing(
             OverviewArg::Mode => OverviewKernel::Mode,
         }),
     })
+}
+
+/// Takes the blocks of the inputs for those of the output (`-c auto`), but for what is asked for otherwise.
+pub(crate) fn adopt_layout(
+    args: &MosaicArgs,
+    mosaic: &Mosaic,
+    options: &mut WriteOptions,
+    observer: &dyn Observer,
+) {
+    let layout = match source_layout(mosaic) {
+        Ok(layout) => layout,
+        Err(reason) => {
+            let chunk = options.chunk;
+            let text = format!("-c auto: {reason}; the output has blocks of {chunk} pixels");
+            observer.warning(&Warning::Other(text));
+            return;
+        }
+    };
+    options.chunk = layout.chunk;
+    if args.format.interleave.is_none() {
+        options.pixel_interleaved = layout.pixel_interleaved;
+    }
+    if args.format.compress.is_none() {
+        options.compression = layout.compression;
+    }
+    if args.format.predictor.is_none() && options.compression == layout.compression {
+        options.predictor = PredictorChoice::Fixed(layout.predictor);
+    }
 }
 
 fn compression(wanted: Option<CompressArg>) -> Compression {

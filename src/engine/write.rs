@@ -94,6 +94,9 @@ pub struct WriteOptions {
     pub overviews: bool,
     /// How overviews are made; the mean, or nearest for palettes and categories, without it.
     pub overview_kernel: Option<OverviewKernel>,
+    /// Go on with what an earlier run for the same output left, if inputs and options are the same; and
+    /// leave what there is if this run ends early.
+    pub resume: bool,
 }
 
 impl Default for WriteOptions {
@@ -116,6 +119,7 @@ impl Default for WriteOptions {
             cog: false,
             overviews: false,
             overview_kernel: None,
+            resume: false,
         }
     }
 }
@@ -152,8 +156,12 @@ pub fn write(
     io::check_target(path, options.overwrite)?;
     let plan = WritePlan::new(mosaic, options)?;
     plan.check_space(path, observer)?;
-    let target = StagedFile::create(path, options.overwrite)?;
-    run(&plan, Box::new(target), observer).at(path)
+    let (target, journal) = if options.resume {
+        StagedFile::resume(path, options.overwrite)?
+    } else {
+        (StagedFile::create(path, options.overwrite)?, None)
+    };
+    run(&plan, Box::new(target), journal, observer).at(path)
 }
 
 /// As [`write()`], into any target: for outputs of another kind, and for tests that make one fail.
@@ -166,7 +174,7 @@ pub fn write_to(
     options: &WriteOptions,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    run(&WritePlan::new(mosaic, options)?, target, observer)
+    run(&WritePlan::new(mosaic, options)?, target, None, observer)
 }
 
 /// What is decided of a run before it starts, for those who want to know it without a run.
