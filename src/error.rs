@@ -273,6 +273,11 @@ impl Error {
         &self.kind
     }
 
+    /// What went wrong, without the file and the place.
+    pub fn into_kind(self) -> ErrorKind {
+        *self.kind
+    }
+
     /// The file that the error is about, where one is known.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()

@@ -28,6 +28,10 @@ pub struct Stats {
     pub blocks_written: u64,
     /// Output blocks left out because they hold no data (`--sparse`).
     pub blocks_sparse: u64,
+    /// Output blocks that are a source's compressed bytes, as they were; they count as stored.
+    pub blocks_copied: u64,
+    /// Blocks of overviews that were stored.
+    pub overview_blocks: u64,
     /// Source blocks that were decoded.
     pub blocks_decoded: u64,
     /// Different source blocks that were decoded; `blocks_decoded` over this is the decode count.

@@ -85,8 +85,7 @@ impl Compression {
     pub fn max_encoded_len(self, len: usize) -> usize {
         let extra = match self {
             Compression::None => 0,
-            // 12 bits for each byte, a clear code for each table, and what the lanes cost.
-            Compression::Lzw => len / 2 + len / 1024 + 64,
+            Compression::Lzw => return lzw::max_encoded_len(len),
             // Stored blocks; zlib's own bound for any level and state.
             Compression::Deflate => len / 8 + len / 256 + 64,
             // One count for each 128 literal bytes of a row, so one for each byte if rows have one.

@@ -56,6 +56,8 @@ pub(crate) struct CanvasSink<'a, T> {
     judges_pixels: bool,
     scratch: &'a mut SinkScratch<T>,
     run: Run,
+    /// Nothing valid is in the row yet: samples need not look for it.
+    replaces: bool,
 }
 
 /// Memory of a sink.
@@ -80,7 +82,7 @@ impl<'a, T: Sample> CanvasSink<'a, T> {
         judges_pixels: bool,
         scratch: &'a mut SinkScratch<T>,
     ) -> CanvasSink<'a, T> {
-        CanvasSink { canvas, overlap, judges_pixels, scratch, run: Run::default() }
+        CanvasSink { canvas, overlap, judges_pixels, scratch, run: Run::default(), replaces: false }
     }
 
     fn at(&self, index: usize) -> usize {
@@ -94,6 +96,12 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
         if self.canvas.is_blank() {
             self.canvas.prepare();
         }
+        let planes = if self.canvas.shared { 1 } else { self.canvas.bands.len() };
+        // What is invalid stays invalid, and is filled at the end.
+        self.replaces = (0..planes).all(|plane| {
+            let at = self.at(plane);
+            self.canvas.valid[at..at + run.width].iter().all(|v| *v == 0)
+        });
         let SinkScratch { valid: own, pixel, .. } = &mut self.scratch;
         own.clear();
         own.extend_from_slice(valid);
@@ -115,6 +123,17 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
         let at = self.at(index);
         let plane = if self.canvas.shared { 0 } else { index };
         let valid_at = self.at(plane);
+        if self.replaces {
+            let keeps_nan = self.canvas.may_keep_nan;
+            let dst = &mut self.canvas.samples[at..at + width];
+            values.convert_into(dst);
+            if keeps_nan {
+                // A NaN where nothing is valid would pass for one that a source has.
+                let valid = &self.scratch.valid[plane * width..][..width];
+                dst.iter_mut().zip(valid).filter(|(_, v)| **v == 0).for_each(|(d, _)| *d = T::ZERO);
+            }
+            return;
+        }
         self.scratch.samples.resize(width, T::ZERO);
         values.convert_into(&mut self.scratch.samples);
         let (src, src_valid) =

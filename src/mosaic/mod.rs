@@ -1,10 +1,13 @@
 //! The virtual mosaic: a grid, its bands, and sources placed on it. No pixels.
 
 pub mod agree;
+pub mod coverage;
+pub mod describe;
 pub mod index;
 pub mod layer;
 pub mod plan;
 pub mod target;
+pub mod vrt_out;
 
 use std::sync::Arc;
 

@@ -2,12 +2,21 @@
 
 pub mod blocks;
 pub mod cache;
+pub mod catalog;
 pub mod discover;
+pub mod entry;
 pub mod files;
+pub mod index;
+pub mod manifest;
 pub mod open;
+pub mod relative;
+pub mod sort;
 pub(crate) mod streams;
 
 pub mod view;
+mod vrt_flatten;
+mod vrt_in;
+mod xml;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +77,10 @@ pub struct Source {
     /// The part of the dataset that is the source, its bands and their values; all of it, as it is,
     /// without one.
     pub view: Option<Arc<View>>,
+    /// Where a manifest wants it in the stack: the higher, the further on top; 0 without a word.
+    pub priority: f64,
+    /// Something counts in place of what the file itself says.
+    pub overridden: bool,
 }
 
 impl Source {

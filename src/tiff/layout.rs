@@ -17,13 +17,13 @@ const SPLIT_BYTES: u64 = 512 * 1024;
 /// Compressed strips beyond this are decoded as a stream, part by part.
 const STREAM_BYTES: u64 = 8 << 20;
 /// Tables up to this many blocks stay in memory with the header.
-const INLINE_BLOCKS: u64 = 16;
+pub(super) const INLINE_BLOCKS: u64 = 16;
 /// Blocks in one page of a table that is read on demand.
 pub(crate) const TABLE_PAGE: u64 = 2048;
 /// Most bands that an image may have.
-const MAX_BANDS: u64 = 65_535;
+pub(super) const MAX_BANDS: u64 = 65_535;
 /// Most bytes of a decoded storage block.
-const MAX_BLOCK_BYTES: u64 = 1 << 31;
+pub(super) const MAX_BLOCK_BYTES: u64 = 1 << 31;
 
 /// The blocks of one image of a TIFF. Immutable; shared by threads without locks.
 #[derive(Debug, Clone)]
@@ -49,16 +49,16 @@ pub struct Layout {
     /// Most compressed bytes of a block, as the table says.
     pub max_stored_bytes: u64,
     /// Tile, or image width by rows per strip.
-    storage: Size,
+    pub(super) storage: Size,
     /// Rows of an access block.
-    rows: u32,
-    offsets: Table,
-    counts: Table,
+    pub(super) rows: u32,
+    pub(super) offsets: Table,
+    pub(super) counts: Table,
 }
 
 /// A table of block offsets or byte counts.
 #[derive(Debug, Clone)]
-enum Table {
+pub(super) enum Table {
     Inline(Box<[u64]>),
     InFile {
         offset: u64,
@@ -137,7 +137,7 @@ impl Layout {
     }
 
     /// Makes access blocks of some rows out of large strips.
-    fn split_strips(&mut self) {
+    pub(super) fn split_strips(&mut self) {
         let whole = self.compression != Compression::None && self.storage_bytes() <= STREAM_BYTES;
         if whole || self.tiled || self.bits == 1 {
             return;
@@ -274,12 +274,12 @@ impl Layout {
         self.storage
     }
 
-    fn storage_blocks(&self) -> u64 {
+    pub(super) fn storage_blocks(&self) -> u64 {
         let down = u64::from(self.size.height.div_ceil(self.storage.height));
         u64::from(self.across()) * down * self.planes()
     }
 
-    fn storage_block_bytes(&self, index: u64) -> u64 {
+    pub(super) fn storage_block_bytes(&self, index: u64) -> u64 {
         let per_plane =
             u64::from(self.across()) * u64::from(self.size.height.div_ceil(self.storage.height));
         let row = (index % per_plane) / u64::from(self.across());
@@ -398,7 +398,7 @@ impl Layout {
 
     /// Most bytes that are read for a block of `raw` bytes: a table that claims more lies, and what
     /// follows the longest possible stream is no part of it.
-    fn stored_cap(&self, raw: u64) -> u64 {
+    pub(super) fn stored_cap(&self, raw: u64) -> u64 {
         match self.compression {
             Compression::None => raw,
             _ => raw.saturating_mul(2).saturating_add(64 * 1024),

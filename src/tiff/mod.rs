@@ -6,10 +6,14 @@
 //!                                    └─► nodata, colour, GDAL_METADATA
 //! ```
 
+pub(crate) mod cog;
+pub(crate) mod directory;
 pub mod gdal_metadata;
 pub mod geokeys;
 pub(crate) mod ifd;
 pub mod layout;
 pub mod reader;
+pub(crate) mod saved;
+pub(crate) mod tables;
 pub mod tag;
 pub mod writer;

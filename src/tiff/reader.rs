@@ -73,6 +73,8 @@ pub struct Dataset {
     pub shared: Arc<Shared>,
     /// Sizes of the internal overviews.
     pub overviews: Box<[Size]>,
+    /// `DateTime` (tag 306), which names no time zone, as seconds since 1970.
+    pub date_time: Option<i64>,
 }
 
 impl Dataset {
@@ -140,6 +142,8 @@ impl Dataset {
             crs: keys.crs.map(Arc::new),
             nodata,
             overviews,
+            // A broken date is no date: nothing but an order depends on it.
+            date_time: reader.text(ifd, 306).ok().flatten().as_deref().and_then(tag::seconds_of),
         })
     }
 
