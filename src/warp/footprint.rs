@@ -45,13 +45,7 @@ pub fn footprint(
     let mut all = points.clone();
     if !complete || winding != 0.0 {
         // What the outline does not tell, the inside may.
-        let step = 1.0 / (EDGE_POINTS - 1) as f64;
-        let mut inside: Vec<[f64; 2]> = (0..EDGE_POINTS * EDGE_POINTS)
-            .map(|i| at((i % EDGE_POINTS) as f64 * step, (i / EDGE_POINTS) as f64 * step))
-            .collect();
-        transformer.forward(&mut inside);
-        unwrap(&mut inside, world.turn);
-        all.extend(inside);
+        all = inside(transformer, at, world.turn);
     }
     all.retain(|p| p[0].is_finite() && p[1].is_finite());
     let first = *all.first()?;
@@ -97,6 +91,28 @@ fn outline(at: impl Fn(f64, f64) -> [f64; 2]) -> Vec<[f64; 2]> {
     let bottom = (0..last).map(|i| at(1.0 - fraction(i), 1.0));
     let left = (0..=last).map(|i| at(0.0, 1.0 - fraction(i)));
     top.chain(right).chain(bottom).chain(left).collect()
+}
+
+/// Points all over the rectangle, edges included, row after row; no jumps along a row, nor along the first column.
+fn inside(
+    transformer: &Transformer,
+    at: impl Fn(f64, f64) -> [f64; 2],
+    turn: Option<f64>,
+) -> Vec<[f64; 2]> {
+    let fraction = |i: usize| i as f64 / (EDGE_POINTS - 1) as f64;
+    let mut all = Vec::new();
+    let mut first = [f64::NAN; 2];
+    for row in 0..EDGE_POINTS {
+        let mut points = vec![first];
+        points.extend((0..EDGE_POINTS).map(|col| at(fraction(col), fraction(row))));
+        transformer.forward(&mut points[1..]);
+        unwrap(&mut points, turn);
+        if let Some(own) = points[1..].iter().find(|p| p[0].is_finite()) {
+            first = *own;
+        }
+        all.extend_from_slice(&points[1..]);
+    }
+    all
 }
 
 /// Takes out the jumps at the antimeridian; gives the turns that are left round the outline.
