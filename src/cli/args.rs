@@ -94,6 +94,10 @@ pub(crate) struct InputArgs {
     #[arg(long)]
     pub(crate) skip_bad: bool,
 
+    /// Leave out blocks of inputs that cannot be decoded, list them at the end, and exit with 3
+    #[arg(long)]
+    pub(crate) skip_bad_blocks: bool,
+
     /// CRS of inputs that have none
     #[arg(long, value_name = "EPSG:n", value_parser = values::crs)]
     pub(crate) assign_crs: Option<Crs>,

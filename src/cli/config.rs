@@ -29,6 +29,7 @@ pub(crate) fn open_options(input: &InputArgs, threads: usize) -> OpenOptions {
         skip_bad: input.skip_bad,
         assign_crs: input.assign_crs.clone().map(Arc::new),
         override_crs: input.override_crs.clone().map(Arc::new),
+        read: smalti::tiff::reader::ReadOptions::default(),
     }
 }
 
@@ -112,7 +113,8 @@ pub(crate) fn threads(run: &RunArgs) -> usize {
 /// told before ten thousand inputs are opened.
 pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
     check_output(&args.output, args.format.overwrite)?;
-    writing(&args.format, &args.pixels, &args.run)
+    let skip_bad_blocks = args.input.skip_bad_blocks;
+    Ok(WriteOptions { skip_bad_blocks, ..writing(&args.format, &args.pixels, &args.run)? })
 }
 
 /// The part of [`write_options`] that does not need an output.
@@ -140,6 +142,7 @@ pub(crate) fn writing(
             IoArg::Read => IoMode::Read,
             IoArg::Mmap => IoMode::Mmap,
         },
+        skip_bad_blocks: false,
         chunk: match format.chunk {
             Some(Chunk::Side(side)) => side,
             _ if format.cog => 512,

@@ -99,7 +99,8 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
             report::details(&mosaic, &report);
         }
     }
-    Ok(if opened.skipped.is_empty() { Exit::Done } else { Exit::Skipped })
+    let whole = opened.skipped.is_empty() && report.stats.bad_blocks.is_empty();
+    Ok(if whole { Exit::Done } else { Exit::Skipped })
 }
 
 /// A flag that Ctrl-C and SIGTERM set; the second one ends the program at once.
@@ -152,6 +153,7 @@ fn finished(
         "blocks_copied": stats.blocks_copied,
         "overview_blocks": stats.overview_blocks,
         "blocks_decoded": stats.blocks_decoded,
+        "bad_blocks": stats.bad_blocks,
         "blocks_distinct": stats.blocks_distinct,
         "decodes_per_block": report::decodes(report),
         "samples_invalid": stats.samples_invalid,

@@ -85,7 +85,14 @@ impl Definition {
         match row.kind {
             CrsKindRow::Geographic { datum, unit, area } => {
                 let base = Base::of_datum(datum, unit)?;
-                Some(Definition { id: Some(id), name, base, projection: None, area, vertical: None })
+                Some(Definition {
+                    id: Some(id),
+                    name,
+                    base,
+                    projection: None,
+                    area,
+                    vertical: None,
+                })
             }
             CrsKindRow::Geographic3d { flat } => {
                 Some(Definition { id: Some(id), name, ..Definition::of_code(flat)? })

@@ -36,10 +36,8 @@ impl Ellipsoid {
         let (mut sin, mut cos) = unit(z * self.a, p * self.b);
         let mut tangent = [0.0; 2];
         for _ in 0..2 {
-            tangent = [
-                z + second * self.b * sin * sin * sin,
-                p - self.es * self.a * cos * cos * cos,
-            ];
+            tangent =
+                [z + second * self.b * sin * sin * sin, p - self.es * self.a * cos * cos * cos];
             (sin, cos) = unit(tangent[0] * self.b, tangent[1] * self.a);
         }
         [lon, tangent[0].atan2(tangent[1])]
@@ -57,7 +55,13 @@ fn unit(y: f64, x: f64) -> (f64, f64) {
 pub(super) enum Step {
     /// Translation in metres, rotation in radians (position vector, small angles), scale as a factor, and the point
     /// that is turned about (Molodensky-Badekas; else the Earth's center).
-    Helmert { translation: [f64; 3], rotation: [f64; 3], scale: f64, pivot: [f64; 3], inverse: bool },
+    Helmert {
+        translation: [f64; 3],
+        rotation: [f64; 3],
+        scale: f64,
+        pivot: [f64; 3],
+        inverse: bool,
+    },
     /// Added to longitude and latitude, radians.
     Offset([f64; 2]),
 }
@@ -149,11 +153,7 @@ fn move_point(step: &Step, [x, y, z]: [f64; 3]) -> [f64; 3] {
     let [px, py, pz] = pivot;
     if *inverse {
         let [x, y, z] = [(x - tx - px) / scale, (y - ty - py) / scale, (z - tz - pz) / scale];
-        return [
-            px + x + rz * y - ry * z,
-            py - rz * x + y + rx * z,
-            pz + ry * x - rx * y + z,
-        ];
+        return [px + x + rz * y - ry * z, py - rz * x + y + rx * z, pz + ry * x - rx * y + z];
     }
     let [x, y, z] = [x - px, y - py, z - pz];
     [
@@ -181,7 +181,9 @@ mod tests {
             assert!((a.to_degrees() - b).abs() < 1e-11, "{a} {b}");
         }
         let back = shift(&turned(&steps), &wgs84, &bessel, there);
-        assert!((back[0].to_degrees() - 9.0).abs() < 2e-8 && (back[1].to_degrees() - 52.0).abs() < 2e-8);
+        assert!(
+            (back[0].to_degrees() - 9.0).abs() < 2e-8 && (back[1].to_degrees() - 52.0).abs() < 2e-8
+        );
     }
 
     #[test]

@@ -126,7 +126,8 @@ impl Opaque {
 
 /// Whether the keys mean a projected CRS, `None` if that is not said.
 fn is_projected(keys: &KeySet) -> bool {
-    let kind_of = |id: u16| keys.code(id).and_then(|code| table::crs(code_id(code))).map(|c| c.kind);
+    let kind_of =
+        |id: u16| keys.code(id).and_then(|code| table::crs(code_id(code))).map(|c| c.kind);
     let geographic = |kind: &Option<CrsKindRow>| {
         matches!(kind, Some(CrsKindRow::Geographic { .. } | CrsKindRow::Geographic3d { .. }))
     };
@@ -181,7 +182,8 @@ fn geographic(keys: &KeySet) -> Result<Definition, Opaque> {
         // GDAL takes the unit of the code whatever the key says.
         let mut definition = Definition::of_code(code_id(code)).ok_or_else(unknown)?;
         // As GDAL writes a CRS with three axes.
-        if let Some(solid) = keys.code(keys::VERTICAL).and_then(|code| solid_form(code, &definition))
+        if let Some(solid) =
+            keys.code(keys::VERTICAL).and_then(|code| solid_form(code, &definition))
         {
             definition.id = Some(solid);
         }
@@ -192,7 +194,14 @@ fn geographic(keys: &KeySet) -> Result<Definition, Opaque> {
         Some(base) => {
             let id = base.datum.id.and_then(table::geographic_of_datum);
             let coded = id.and_then(Definition::of_code);
-            let plain = Definition { id: None, name: None, base, projection: None, area: None, vertical: None };
+            let plain = Definition {
+                id: None,
+                name: None,
+                base,
+                projection: None,
+                area: None,
+                vertical: None,
+            };
             Ok(coded.filter(|coded| coded.same_horizontal(&plain)).unwrap_or(plain))
         }
         None => {
@@ -258,7 +267,9 @@ fn ellipsoid(keys: &KeySet) -> Option<[f64; 2]> {
     let Some(a) = keys.number(keys::SEMI_MAJOR_AXIS) else {
         return known.or_else(|| {
             let name = keys.text(keys::GEOG_CITATION)?.split('|').find_map(|part| {
-                part.trim().strip_prefix("Ellipsoid").map(|rest| rest.trim_start_matches([' ', '=']))
+                part.trim()
+                    .strip_prefix("Ellipsoid")
+                    .map(|rest| rest.trim_start_matches([' ', '=']))
             })?;
             table::ellipsoid_named(&letters(name))
         });
@@ -283,8 +294,9 @@ fn datum_name(citation: &str) -> Option<&str> {
 }
 
 fn projected(keys: &KeySet) -> Result<Definition, Opaque> {
-    let is_projected =
-        |code: &u16| matches!(table::crs(code_id(*code)).map(|row| row.kind), Some(CrsKindRow::Projected { .. }));
+    let is_projected = |code: &u16| {
+        matches!(table::crs(code_id(*code)).map(|row| row.kind), Some(CrsKindRow::Projected { .. }))
+    };
     // Some writers put a projected code into the geographic key; GDAL reads it as projected.
     let code =
         keys.code(keys::PROJECTED).or_else(|| keys.code(keys::GEOGRAPHIC).filter(is_projected));
@@ -358,9 +370,7 @@ fn of_parameters(keys: &KeySet, unit: f64, base: Option<Base>) -> Result<Definit
         };
         let roles = roles(keys, method, unit);
         return match (methods::projection(method, &roles), base.clone()) {
-            (Ok((params, axes)), Some(base)) if unit > 0.0 => {
-                Ok(finish(params, axes, unit, base))
-            }
+            (Ok((params, axes)), Some(base)) if unit > 0.0 => Ok(finish(params, axes, unit, base)),
             (Err(reason), _) => Err(fail(form, reason)),
             (_, None) => Err(fail(form, "a projected CRS without a geographic one".into())),
             _ => Err(fail(form, "a linear unit of unknown size".into())),
@@ -371,11 +381,17 @@ fn of_parameters(keys: &KeySet, unit: f64, base: Option<Base>) -> Result<Definit
     if let Some(text) = texts.into_iter().flatten().find_map(wkt_read::esri_text) {
         let read = wkt::parse(text).and_then(|root| wkt_read::read(&root));
         return read.map_err(|reason| {
-            fail(Form::Text(text.split_whitespace().collect()), format!("an ESRI PE string: {reason}"))
+            fail(
+                Form::Text(text.split_whitespace().collect()),
+                format!("an ESRI PE string: {reason}"),
+            )
         });
     }
     let text = texts[1].or(texts[0]).unwrap_or_default();
-    Err(fail(Form::Text(text.split_whitespace().collect()), "a CRS that only a text describes".into()))
+    Err(fail(
+        Form::Text(text.split_whitespace().collect()),
+        "a CRS that only a text describes".into(),
+    ))
 }
 
 /// A projected CRS by parameters: that of the tables where they have it.
@@ -434,7 +450,13 @@ fn roles(keys: &KeySet, method: Method, unit: f64) -> Roles {
         // A zero may be left over beside the key that is meant.
         let value = numbers.clone().find(|v| *v != 0.0).or_else(|| numbers.clone().next());
         if let Some(value) = value {
-            let size = if role.is_length() { unit } else if role.is_angle() { degrees } else { 1.0 };
+            let size = if role.is_length() {
+                unit
+            } else if role.is_angle() {
+                degrees
+            } else {
+                1.0
+            };
             roles.add(*role, value * size);
         }
     }
@@ -447,7 +469,13 @@ fn plain_parameters(keys: &KeySet, unit: f64) -> Vec<(u16, f64)> {
     let mut found: Vec<(u16, f64)> = Vec::new();
     for role in ROLES {
         for id in keys_of(*role, Method::TransverseMercator) {
-            let size = if role.is_length() { unit } else if role.is_angle() { degrees } else { 1.0 };
+            let size = if role.is_length() {
+                unit
+            } else if role.is_angle() {
+                degrees
+            } else {
+                1.0
+            };
             found.extend(keys.number(*id).filter(|v| *v != 0.0).map(|v| (*id, v * size)));
         }
     }
@@ -478,7 +506,11 @@ fn vertical(keys: &KeySet) -> Option<Vertical> {
     }
     if let Some(datum) = keys.code(keys::VERTICAL_DATUM) {
         let name = keys.text(keys::VERTICAL_CITATION).map(str::to_owned);
-        return Some(Vertical { reference: VerticalReference::Datum(u32::from(datum)), unit, name });
+        return Some(Vertical {
+            reference: VerticalReference::Datum(u32::from(datum)),
+            unit,
+            name,
+        });
     }
     let name = keys.text(keys::VERTICAL_CITATION)?;
     (!letters(name).is_empty()).then(|| Vertical::named(name, Some(unit)))

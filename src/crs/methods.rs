@@ -221,25 +221,40 @@ impl Role {
 /// The role of a parameter whose name is reduced by [`super::letters`]; `None` for one that is not known.
 pub(super) fn role(letters: &str) -> Option<Role> {
     Some(match letters {
-        "latitudeofnaturalorigin" | "latitudeoforigin" | "latitudeofcenter"
-        | "latitudeoffalseorigin" | "latitudeofprojectioncentre" | "latitudeofprojectioncenter"
+        "latitudeofnaturalorigin"
+        | "latitudeoforigin"
+        | "latitudeofcenter"
+        | "latitudeoffalseorigin"
+        | "latitudeofprojectioncentre"
+        | "latitudeofprojectioncenter"
         | "centralparallel" => Role::OriginLatitude,
-        "longitudeofnaturalorigin" | "centralmeridian" | "longitudeofcenter"
-        | "longitudeoforigin" | "longitudeoffalseorigin" | "longitudeofprojectioncentre"
+        "longitudeofnaturalorigin"
+        | "centralmeridian"
+        | "longitudeofcenter"
+        | "longitudeoforigin"
+        | "longitudeoffalseorigin"
+        | "longitudeofprojectioncentre"
         | "longitudeofprojectioncenter" => Role::OriginLongitude,
         "standardparallel1" | "latitudeof1ststandardparallel" => Role::Parallel1,
         "standardparallel2" | "latitudeof2ndstandardparallel" => Role::Parallel2,
         "latitudeofstandardparallel" => Role::Parallel,
         "pseudostandardparallel1" | "latitudeofpseudostandardparallel" => Role::PseudoParallel,
-        "scalefactor" | "scalefactoratnaturalorigin" | "scalefactoroninitialline"
-        | "scalefactoratprojectioncentre" | "scalefactoronpseudostandardparallel"
-        | "ellipsoidscalingfactor" | "scalefactorattheprojectioncentre" => Role::Scale,
+        "scalefactor"
+        | "scalefactoratnaturalorigin"
+        | "scalefactoroninitialline"
+        | "scalefactoratprojectioncentre"
+        | "scalefactoronpseudostandardparallel"
+        | "ellipsoidscalingfactor"
+        | "scalefactorattheprojectioncentre" => Role::Scale,
         "falseeasting" | "eastingatfalseorigin" | "eastingatprojectioncentre" => Role::FalseEasting,
         "falsenorthing" | "northingatfalseorigin" | "northingatprojectioncentre" => {
             Role::FalseNorthing
         }
-        "azimuth" | "azimuthofinitialline" | "azimuthatprojectioncentre"
-        | "colatitudeofconeaxis" | "azimuthoftheinitialline" => Role::Azimuth,
+        "azimuth"
+        | "azimuthofinitialline"
+        | "azimuthatprojectioncentre"
+        | "colatitudeofconeaxis"
+        | "azimuthoftheinitialline" => Role::Azimuth,
         "rectifiedgridangle" | "anglefromrectifiedtoskewgrid" | "xyplanerotation" => Role::Gamma,
         "satelliteheight" => Role::Height,
         _ => return None,
@@ -278,8 +293,7 @@ pub(super) fn projection(method: Method, roles: &Roles) -> Result<(Params, [u8; 
     let lon = ("lon_0", roles.or(Role::OriginLongitude, 0.0));
     let lat = ("lat_0", latitude);
     let scale = ("k", k);
-    let parallel =
-        roles.value(Role::Parallel).or(roles.value(Role::Parallel1)).unwrap_or(latitude);
+    let parallel = roles.value(Role::Parallel).or(roles.value(Role::Parallel1)).unwrap_or(latitude);
     let (one, two) = (roles.or(Role::Parallel1, latitude), roles.value(Role::Parallel2));
     let parallels = [("lat_1", one), ("lat_2", two.unwrap_or(one))];
     let mut axes = *b"en";
@@ -362,10 +376,8 @@ pub(super) fn projection(method: Method, roles: &Roles) -> Result<(Params, [u8; 
     };
     // At the pole itself the parallel of true scale says that the scale there is 1.
     let values = values.into_iter().filter(|(name, v)| *name != "lat_ts" || v.abs() < 90.0 - 1e-10);
-    let offsets = [
-        ("x_0", roles.or(Role::FalseEasting, 0.0)),
-        ("y_0", roles.or(Role::FalseNorthing, 0.0)),
-    ];
+    let offsets =
+        [("x_0", roles.or(Role::FalseEasting, 0.0)), ("y_0", roles.or(Role::FalseNorthing, 0.0))];
     Ok((Params::new(proj, values.chain(offsets), flag), axes))
 }
 

@@ -46,8 +46,7 @@ pub(super) fn choose(
     match between(from, to, place) {
         Err(Missing::Unknown { from, to }) if allow_ballpark => {
             let name = format!("ballpark from {from} to {to}");
-            let shift =
-                DatumShift { name, accuracy_m: None, area: None, is_ballpark: true };
+            let shift = DatumShift { name, accuracy_m: None, area: None, is_ballpark: true };
             Ok((Vec::new(), Some(shift)))
         }
         Ok((steps, Some(shift))) => Ok((steps, Some(shift))),
@@ -114,8 +113,7 @@ fn to_wgs84(datum: &Datum, place: Option<[f64; 2]>) -> Result<Way, Missing> {
     }
     if !datum.to_wgs84.is_empty() {
         let is_null = datum.to_wgs84.iter().all(|v| *v == 0.0);
-        let steps =
-            if is_null { Vec::new() } else { vec![Step::helmert(&datum.to_wgs84, false)] };
+        let steps = if is_null { Vec::new() } else { vec![Step::helmert(&datum.to_wgs84, false)] };
         let shift = DatumShift {
             name: format!("the shift from {} to WGS 84 that the CRS gives", name()),
             accuracy_m: None,
@@ -141,8 +139,7 @@ fn pick(
             best = Some(row);
             continue;
         };
-        let rank =
-            |row: &OperationRow| (row.accuracy_m.unwrap_or(f64::INFINITY), size(row.area));
+        let rank = |row: &OperationRow| (row.accuracy_m.unwrap_or(f64::INFINITY), size(row.area));
         if place.is_some() && !row.is_offshore && rank(row) < rank(own) {
             best = Some(row);
         }

@@ -221,7 +221,10 @@ mod tests {
         let same = [
             ("+proj=utm +zone=33", "+proj=tmerc +lat_0=0 +lon_0=15 +k=0.9996 +x_0=500000 +y_0=0"),
             ("+proj=utm +zone=1 +south", "+proj=tmerc +lon_0=183 +k_0=0.9996 +x_0=5e5 +y_0=1e7"),
-            ("+proj=lcc +lat_1=46.8 +k=0.99", "+proj=lcc +lat_1=46.8 +lat_2=46.8 +lat_0=46.8 +k_0=0.99"),
+            (
+                "+proj=lcc +lat_1=46.8 +k=0.99",
+                "+proj=lcc +lat_1=46.8 +lat_2=46.8 +lat_0=46.8 +k_0=0.99",
+            ),
             ("+proj=lcc +lat_1=44 +lat_2=49", "+proj=lcc +lat_1=49 +lat_2=44"),
             ("+proj=sinu +lon_0=0", "+proj=sinu"),
         ];
@@ -232,7 +235,10 @@ mod tests {
         assert!(!parse("+proj=sinu").same_as(&parse("+proj=sinu +lon_0=1e-9")));
         assert_eq!(parse("+proj=utm +zone=60 +south").utm_zone(), Some((60, true)));
         assert_eq!(parse("+proj=tmerc +lon_0=15.1 +k=0.9996 +x_0=500000").utm_zone(), None);
-        assert_eq!(parse("+proj=sinu +lon_0=3 +x_0=1.5").to_string(), "+proj=sinu +lon_0=3 +x_0=1.5");
+        assert_eq!(
+            parse("+proj=sinu +lon_0=3 +x_0=1.5").to_string(),
+            "+proj=sinu +lon_0=3 +x_0=1.5"
+        );
         assert_eq!(Params::parse("+proj=sinu +lon_0=x"), None);
     }
 }

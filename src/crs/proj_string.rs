@@ -172,9 +172,31 @@ pub(super) fn parse(text: &str) -> Result<Definition, String> {
 
 /// Words that do not belong to the projection.
 const OTHERS: &[&str] = &[
-    "proj", "ellps", "a", "b", "rf", "f", "es", "e", "R", "datum", "pm", "units", "to_meter", "no_defs", "type",
-    "axis", "wktext", "nadgrids", "towgs84", "vunits", "vto_meter", "geoidgrids", "geoid_crs", "title", "over",
-    
+    "proj",
+    "ellps",
+    "a",
+    "b",
+    "rf",
+    "f",
+    "es",
+    "e",
+    "R",
+    "datum",
+    "pm",
+    "units",
+    "to_meter",
+    "no_defs",
+    "type",
+    "axis",
+    "wktext",
+    "nadgrids",
+    "towgs84",
+    "vunits",
+    "vto_meter",
+    "geoidgrids",
+    "geoid_crs",
+    "title",
+    "over",
 ];
 
 fn projection(proj: &str, words: &Words<'_>) -> Result<Params, String> {
@@ -343,8 +365,10 @@ pub(super) fn write(definition: &Definition) -> String {
         None => "+proj=longlat".to_owned(),
     };
     let datum = &definition.base.datum;
-    let is_web =
-        definition.projection.as_ref().is_some_and(|projection| projection.params.proj == "webmerc");
+    let is_web = definition
+        .projection
+        .as_ref()
+        .is_some_and(|projection| projection.params.proj == "webmerc");
     let known = datum.id.and_then(|id| DATUMS[..3].iter().find(|(_, code)| id == Id::epsg(*code)));
     match known {
         Some((name, _)) => text += &format!(" +datum={}", name.to_uppercase()),
@@ -391,19 +415,35 @@ mod tests {
     fn strings_are_codes() {
         assert!(is("+proj=utm +zone=33 +datum=WGS84 +units=m +no_defs", 32633));
         assert!(is("+proj=longlat +datum=NAD83", 4269));
-        assert!(is("+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +x_0=0 +y_0=0 +k=1 +units=m \
-                    +nadgrids=@null +wktext +no_defs", 3857));
+        assert!(is(
+            "+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +x_0=0 +y_0=0 +k=1 +units=m \
+                    +nadgrids=@null +wktext +no_defs",
+            3857
+        ));
         assert!(is("+init=epsg:32633", 32633));
         assert!(!is("+proj=utm +zone=33 +ellps=WGS84", 32633), "unknown datum");
-        assert!(is("+proj=lcc +lat_0=40.1666666666667 +lon_0=-74 +lat_1=41.0333333333333 \
-                    +lat_2=40.6666666666667 +x_0=300000 +y_0=0 +datum=NAD83 +units=us-ft", 2263));
+        assert!(is(
+            "+proj=lcc +lat_0=40.1666666666667 +lon_0=-74 +lat_1=41.0333333333333 \
+                    +lat_2=40.6666666666667 +x_0=300000 +y_0=0 +datum=NAD83 +units=us-ft",
+            2263
+        ));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for bad in ["", "+units=m", "+proj=pipeline +step +proj=utm", "+proj=geocent", "+proj=utm +zone=x",
-                    "+proj=merc +units=ell", "+proj=merc +axis=xyz", "+proj=merc +R=-1", "+proj=merc +datum=mars",
-                    "+proj=merc +towgs84=1,2", "+proj=longlat +a=nan"] {
+        for bad in [
+            "",
+            "+units=m",
+            "+proj=pipeline +step +proj=utm",
+            "+proj=geocent",
+            "+proj=utm +zone=x",
+            "+proj=merc +units=ell",
+            "+proj=merc +axis=xyz",
+            "+proj=merc +R=-1",
+            "+proj=merc +datum=mars",
+            "+proj=merc +towgs84=1,2",
+            "+proj=longlat +a=nan",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         let degrees = parse("+proj=merc +lon_0=12d30'E +datum=WGS84").unwrap();

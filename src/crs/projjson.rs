@@ -56,7 +56,10 @@ impl Json {
 /// What is wrong, in words.
 pub(super) fn parse(text: &str) -> Result<Node, String> {
     if text.len() > MOST_BYTES {
-        return Err(format!("the PROJJSON has {} bytes, at most {MOST_BYTES} are read", text.len()));
+        return Err(format!(
+            "the PROJJSON has {} bytes, at most {MOST_BYTES} are read",
+            text.len()
+        ));
     }
     let mut parser = Parser { rest: text.trim_start_matches('\u{feff}') };
     let json = parser.value(0)?;
@@ -69,7 +72,11 @@ pub(super) fn parse(text: &str) -> Result<Node, String> {
 fn crs(json: &Json) -> Result<Node, String> {
     let kind = json.get("type").and_then(Json::text);
     // A base CRS need not say its type.
-    let kind = kind.unwrap_or(if json.get("base_crs").is_some() { "ProjectedCRS" } else { "GeographicCRS" });
+    let kind = kind.unwrap_or(if json.get("base_crs").is_some() {
+        "ProjectedCRS"
+    } else {
+        "GeographicCRS"
+    });
     let mut values = vec![name(json)];
     let keyword = match kind {
         "GeographicCRS" | "GeodeticCRS" => {
@@ -173,8 +180,12 @@ fn datum(json: &Json) -> Result<Vec<Value>, String> {
         let longitude = meridian.get("longitude");
         let own = [name(meridian), Value::Number(longitude.and_then(Json::number).unwrap_or(0.0))];
         let unit = unit(longitude.and_then(|measure| measure.get("unit")), "ANGLEUNIT");
-        let unit = unit.or_else(|| super::projjson::unit(Some(&Json::Text("degree".into())), "ANGLEUNIT"));
-        all.push(Value::Node(node("PRIMEM", own.into_iter().chain(unit).chain(id(meridian)).collect())));
+        let unit =
+            unit.or_else(|| super::projjson::unit(Some(&Json::Text("degree".into())), "ANGLEUNIT"));
+        all.push(Value::Node(node(
+            "PRIMEM",
+            own.into_iter().chain(unit).chain(id(meridian)).collect(),
+        )));
     }
     Ok(all)
 }
@@ -300,7 +311,9 @@ mod tests {
     #[test]
     fn no_text_breaks_it() {
         let deep = "[".repeat(100_000);
-        for bad in ["", "{", "[1", "{\"a\":}", "{\"a\" 1}", "1e999", "\"x", "{} {}", "[1 2]", "nul", &deep] {
+        for bad in
+            ["", "{", "[1", "{\"a\":}", "{\"a\" 1}", "1e999", "\"x", "{} {}", "[1 2]", "nul", &deep]
+        {
             assert!(parse(bad).is_err(), "{bad:.20}");
         }
         let text = r#"{"type": "GeographicCRS", "name": "a\u00e9\"", "datum": {"ellipsoid": {"radius": 1e3}}}"#;

@@ -158,8 +158,7 @@ fn codes_are_parsed_and_refused() {
     assert_eq!(Crs::parse("EPSG:9055").unwrap().kind(), CrsKind::Geographic);
     let message = Crs::parse("UTM 33").unwrap_err().to_string();
     assert!(message.contains("expected EPSG:n, ESRI:n, WKT"), "{message}");
-    for bad in ["EPSG:", "EPSG:x", "EPSG:5", "EPSG:32767", "EPSG:4978", "EPSG:5773"]
-    {
+    for bad in ["EPSG:", "EPSG:x", "EPSG:5", "EPSG:32767", "EPSG:4978", "EPSG:5773"] {
         assert!(Crs::parse(bad).is_err(), "{bad}");
     }
     let compound = Crs::parse("EPSG:7415").unwrap();

@@ -197,10 +197,14 @@ fn write_vertical(vertical: &Vertical, keys: &mut Keys) {
 }
 
 /// `ProjCoordTransGeoKey` and the keys of the parameters by PROJ's names; as libgeotiff writes them.
-fn geotiff_method(projection: &Projection, is_sphere: bool) -> Option<(u16, &'static [(&'static str, u16)])> {
+fn geotiff_method(
+    projection: &Projection,
+    is_sphere: bool,
+) -> Option<(u16, &'static [(&'static str, u16)])> {
     const NATURAL: &[(&str, u16)] =
         &[("lat_0", 3081), ("lon_0", 3080), ("k", 3092), ("x_0", 3082), ("y_0", 3083)];
-    const CENTER: &[(&str, u16)] = &[("lat_0", 3089), ("lon_0", 3088), ("x_0", 3082), ("y_0", 3083)];
+    const CENTER: &[(&str, u16)] =
+        &[("lat_0", 3089), ("lon_0", 3088), ("x_0", 3082), ("y_0", 3083)];
     const CONIC: &[(&str, u16)] = &[
         ("lat_1", 3078),
         ("lat_2", 3079),

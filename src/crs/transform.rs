@@ -58,7 +58,8 @@ impl Transformer {
         for definition in [from, to] {
             // PROJ 9.8 changed the formulas of this one.
             let ellipsoidal = definition.base.datum.ellipsoid[1] != 0.0;
-            if definition.projection.as_ref().is_some_and(|p| p.params.proj == "eqc") && ellipsoidal {
+            if definition.projection.as_ref().is_some_and(|p| p.params.proj == "eqc") && ellipsoidal
+            {
                 notes.push(
                     "Equidistant Cylindrical is computed on a sphere with the ellipsoid's equatorial radius, as PROJ \
                      does before 9.8"
@@ -223,8 +224,8 @@ const NOWHERE: [f64; 2] = [f64::NAN, f64::NAN];
 
 /// Maps that do not go on beyond their edge, where the formulas back would give a place a second time.
 const BOUNDED: &[&str] = &[
-    "sinu", "moll", "robin", "eqearth", "wag4", "wag5", "aea", "lcc", "eqdc", "poly", "aeqd", "laea", "geos", "ortho",
-    "gnom", "krovak",
+    "sinu", "moll", "robin", "eqearth", "wag4", "wag5", "aea", "lcc", "eqdc", "poly", "aeqd",
+    "laea", "geos", "ortho", "gnom", "krovak",
 ];
 
 impl Side {
@@ -308,7 +309,8 @@ fn turn_axes(axes: [u8; 2], [x, y]: [f64; 2]) -> [f64; 2] {
 
 fn projected(projection: &Projection, ellipsoid: [f64; 2]) -> std::result::Result<Map, String> {
     let [a, inverse] = ellipsoid;
-    let shape = if inverse == 0.0 { format!("+a={a} +b={a}") } else { format!("+a={a} +rf={inverse}") };
+    let shape =
+        if inverse == 0.0 { format!("+a={a} +b={a}") } else { format!("+a={a} +rf={inverse}") };
     let params = &projection.params;
     // PROJ's Krovak has its own default of the scale.
     let scale = if params.proj == "krovak" && !params.has("k") { " +k=1" } else { "" };

@@ -62,7 +62,8 @@ pub(super) fn parse(text: &str) -> Result<Node, String> {
     if text.len() > MOST_BYTES {
         return Err(format!("the WKT has {} bytes, at most {MOST_BYTES} are read", text.len()));
     }
-    let mut parser = Parser { rest: text.trim_start_matches('\u{feff}').trim(), length: text.len() };
+    let mut parser =
+        Parser { rest: text.trim_start_matches('\u{feff}').trim(), length: text.len() };
     let Value::Node(node) = parser.value(0)? else {
         return Err("it is not WKT".into());
     };
@@ -78,7 +79,10 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn at(&self, expected: &str) -> String {
         let found: String = self.rest.chars().take(12).collect();
-        format!("WKT: expected {expected} at byte {}, found {found:?}", self.length - self.rest.len())
+        format!(
+            "WKT: expected {expected} at byte {}, found {found:?}",
+            self.length - self.rest.len()
+        )
     }
 
     fn skip_space(&mut self) {
@@ -179,7 +183,8 @@ mod tests {
 
     #[test]
     fn trees_are_read_in_all_spellings() {
-        let node = parse(" UNIT [\"say \"\"m\"\"\" , 1.5e0, AUTHORITY(\"EPSG\",9001),NORTH]\n").unwrap();
+        let node =
+            parse(" UNIT [\"say \"\"m\"\"\" , 1.5e0, AUTHORITY(\"EPSG\",9001),NORTH]\n").unwrap();
         assert_eq!((node.keyword.as_str(), node.text(0)), ("UNIT", Some("say \"m\"")));
         assert_eq!(node.number(1), Some(1.5));
         assert_eq!(node.node(&["AUTHORITY"]).unwrap().number(1), Some(9001.0));
@@ -189,13 +194,17 @@ mod tests {
     #[test]
     fn no_text_breaks_it() {
         let deep = "A[".repeat(100_000);
-        for bad in ["", "A", "\"x\"", "A[", "A[1", "A[1,]", "A[\"x]", "A[1]]", "A[1] B", "A[1e999]", "[1]", &deep] {
+        for bad in [
+            "", "A", "\"x\"", "A[", "A[1", "A[1,]", "A[\"x]", "A[1]]", "A[1] B", "A[1e999]", "[1]",
+            &deep,
+        ] {
             assert!(parse(bad).is_err(), "{bad:.20}");
         }
         assert!(parse(&"A[".repeat(30).replace("A[A[", "A[A[")).is_err());
         assert!(parse(&" ".repeat(1 << 19)).is_err());
         // Every prefix of a text, and every text with one byte changed, is read or refused.
-        let text = "PROJCS[\"a\",GEOGCS[\"b\",DATUM[\"é\",SPHEROID[\"s\",6378137,298.25]]],UNIT[\"m\",1]]";
+        let text =
+            "PROJCS[\"a\",GEOGCS[\"b\",DATUM[\"é\",SPHEROID[\"s\",6378137,298.25]]],UNIT[\"m\",1]]";
         for end in 0..text.len() {
             let _ = text.get(..end).map(parse);
             for other in ['[', ']', '"', ',', '9', 'é'] {

@@ -10,9 +10,8 @@ use super::table::{self, Authority, Id};
 use super::wkt::{Node, Value};
 use super::{close, letters, proj_string};
 
-const GEOGRAPHIC: &[&str] = &[
-    "GEOGCS", "GEOGCRS", "GEODCRS", "GEOGRAPHICCRS", "GEODETICCRS", "BASEGEOGCRS", "BASEGEODCRS",
-];
+const GEOGRAPHIC: &[&str] =
+    &["GEOGCS", "GEOGCRS", "GEODCRS", "GEOGRAPHICCRS", "GEODETICCRS", "BASEGEOGCRS", "BASEGEODCRS"];
 const PROJECTED: &[&str] = &["PROJCS", "PROJCRS", "PROJECTEDCRS", "BASEPROJCRS"];
 const COMPOUND: &[&str] = &["COMPD_CS", "COMPOUNDCRS"];
 const VERTICAL: &[&str] = &["VERT_CS", "VERTCRS", "VERTICALCRS", "VERTCS"];
@@ -79,7 +78,8 @@ fn id(node: &Node) -> Option<Id> {
 }
 
 fn compound(root: &Node) -> Result<Definition, String> {
-    let mut parts = root.nodes().filter(|node| !matches!(node.keyword.as_str(), "ID" | "AUTHORITY"));
+    let mut parts =
+        root.nodes().filter(|node| !matches!(node.keyword.as_str(), "ID" | "AUTHORITY"));
     let horizontal = parts.next().ok_or("a compound CRS without parts")?;
     let mut definition = read(horizontal)?;
     if let Some(node) = parts.next() {

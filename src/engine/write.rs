@@ -65,6 +65,8 @@ pub struct WriteOptions {
     pub memory: MemoryLimit,
     /// How sources are read.
     pub io: IoMode,
+    /// Blocks of sources that cannot be decoded are left out, counted and listed, and do not fail the run.
+    pub skip_bad_blocks: bool,
     /// Side of an output block in pixels: a multiple of 16, at most 32768.
     pub chunk: u32,
     /// All bands in one block, else a block for each.
@@ -99,6 +101,7 @@ impl Default for WriteOptions {
             threads: 0,
             memory: MemoryLimit::Auto,
             io: IoMode::Auto,
+            skip_bad_blocks: false,
             chunk: 1024,
             pixel_interleaved: false,
             compression: Compression::Lzw,

@@ -121,7 +121,8 @@ pub fn output_type(
         U8 | U16 | U32 => U64,
         I8 | I16 | I32 => I64,
         F32 | F64 => F64,
-        U64 | I64 => {
+        other if other.is_complex() => other,
+        _ => {
             let reason =
                 format!("sums of {source_dtype} may exceed it; choose a type, e.g. --dtype f64");
             return Err(InputError::Option { option: "--dtype", reason }.into());

@@ -314,6 +314,10 @@ fn type_name(dtype: DataType) -> &'static str {
         DataType::I64 => "Int64",
         DataType::F32 => "Float32",
         DataType::F64 => "Float64",
+        DataType::CI16 => "CInt16",
+        DataType::CI32 => "CInt32",
+        DataType::CF32 => "CFloat32",
+        DataType::CF64 => "CFloat64",
     }
 }
 

@@ -79,7 +79,7 @@ impl Overrides {
     /// # Errors
     /// [`InputError::Option`] if a band, window or number of values does not fit the file.
     pub fn apply(&self, source: Source) -> Result<Source> {
-        let Source { dataset, stamp, nodata, .. } = source;
+        let Source { dataset, stamp, beside, nodata, .. } = source;
         let image = &dataset.image;
         let mut view = self.view.clone();
         // Descriptors may name more pixels than there are, as GDAL allows.
@@ -106,6 +106,7 @@ impl Overrides {
         let mut source = Source {
             dataset: Arc::new(dataset),
             stamp,
+            beside,
             nodata: self.nodata.clone().unwrap_or(nodata),
             view: (!view.is_whole()).then(|| Arc::new(view)),
             priority: self.priority.unwrap_or(0.0),

@@ -26,10 +26,12 @@ use crate::sample::Nodata;
 use crate::source::entry::{Entries, Entry, Hints};
 use crate::source::relative::Namer;
 use crate::source::{FileStamp, Rescale, Source, SourceNodata, View};
+use crate::tiff::FileOf;
+use crate::tiff::format::Packing;
 use crate::tiff::gdal_metadata::{BandMetadata, GdalMetadata, Item};
 use crate::tiff::geokeys;
 use crate::tiff::layout::Layout;
-use crate::tiff::reader::{Color, Dataset, Shared};
+use crate::tiff::reader::{Color, Dataset, Overview, Shared};
 use crate::tiff::saved::Shape;
 
 /// Version of the format.
@@ -120,6 +122,8 @@ struct Profile {
     view: Option<SavedView>,
     priority: f64,
     overridden: bool,
+    /// The headers are not all here: the file is opened again.
+    reopen: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -208,6 +212,12 @@ impl Writer {
         let [x0, dx, rx, y0, ry, dy] = dataset.transform.coefficients();
         let mut numbers = Vec::new();
         let text = |value: Nodata| value.to_string();
+        let reopen = !is_plain(source);
+        if reopen && (source.view.is_some() || source.overridden) {
+            let feature = "an index of a part or a change of a file of this kind";
+            let hint = "write it as a GeoTIFF of its own, e.g. smalti mosaic";
+            return Err(Error::unsupported(feature, hint).with_path(source.path()));
+        }
         let profile = Profile {
             image: dataset.image.save(&mut numbers),
             mask: dataset.mask.as_ref().map(|mask| mask.save(&mut numbers)),
@@ -221,10 +231,11 @@ impl Writer {
                 SourceNodata::All(value) => Some(vec![Some(text(*value))]),
                 SourceNodata::Bands(values) => Some(values.iter().map(|v| v.map(text)).collect()),
             },
-            overviews: dataset.overviews.iter().map(|size| [size.width, size.height]).collect(),
+            overviews: dataset.overviews.iter().map(|o| [o.size.width, o.size.height]).collect(),
             view: source.view.as_deref().map(SavedView::new),
             priority: source.priority,
             overridden: source.overridden,
+            reopen,
         };
         let key = serde_json::to_string(&profile).map_err(|error| bad(error.to_string()))?;
         let next = self.profiles.len() as u32;
@@ -238,6 +249,24 @@ impl Writer {
         let name = Cow::Owned(name);
         Ok(SavedSource(name, stamp.len, modified, index, x0, y0, dataset.date_time, numbers))
     }
+}
+
+/// Whether the headers of a source are all that an index can hold: no files beside it, nothing that a
+/// codec must know, samples as in memory.
+fn is_plain(source: &Source) -> bool {
+    let dataset = &source.dataset;
+    let plain = |layout: &Layout| {
+        layout.params.is_none()
+            && layout.compression.is_basic()
+            && layout.file == FileOf::Main
+            && (layout.packing == Packing::Whole || layout.bits == 1)
+    };
+    plain(&dataset.image)
+        && dataset.image.packing == Packing::Whole
+        && dataset.mask.as_deref().is_none_or(plain)
+        && source.beside.is_empty()
+        && dataset.unplaced.is_none()
+        && dataset.band_nodata.is_none()
 }
 
 /// Whether a JSON text is an index: its first key says so.
@@ -395,6 +424,7 @@ struct Loaded {
     view: Option<Arc<View>>,
     priority: f64,
     overridden: bool,
+    reopen: bool,
 }
 
 impl Profile {
@@ -434,10 +464,16 @@ impl Profile {
             overviews: self
                 .overviews
                 .iter()
-                .map(|[width, height]| Size { width: *width, height: *height })
+                .map(|[width, height]| Overview {
+                    size: Size { width: *width, height: *height },
+                    layouts: None,
+                })
                 .collect(),
             date_time: None,
             image,
+            unplaced: None,
+            band_nodata: None,
+            oddities: Vec::new(),
         };
         Ok(Loaded {
             dataset,
@@ -446,6 +482,7 @@ impl Profile {
             view: view.map(Arc::new),
             priority: if self.priority.is_finite() { self.priority } else { 0.0 },
             overridden: self.overridden,
+            reopen: self.reopen,
         })
     }
 }
@@ -458,6 +495,9 @@ impl SavedSource<'_> {
             return Err(bad("it has no path"));
         }
         let path = folder.join(&**name);
+        if profile.reopen {
+            return Ok(Entry { path, overrides: None, saved: None });
+        }
         let own = &profile.dataset;
         let mut numbers = numbers.as_slice();
         let [dx, rx, ry, dy] = profile.step;
@@ -481,10 +521,14 @@ impl SavedSource<'_> {
             shared: Arc::clone(&own.shared),
             overviews: own.overviews.clone(),
             date_time: *date_time,
+            unplaced: None,
+            band_nodata: None,
+            oddities: Vec::new(),
         };
         let source = Source {
             dataset: Arc::new(dataset),
             stamp: FileStamp { len: *len, modified_ns: i128::from(*modified), identity: (0, 0) },
+            beside: Box::default(),
             nodata: profile.nodata.clone(),
             view: profile.view.clone(),
             priority: profile.priority,

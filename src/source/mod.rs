@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use crate::geometry::{GeoTransform, Size, Window};
 use crate::sample::{DataType, Nodata};
+use crate::tiff::FileOf;
 use crate::tiff::layout::Layout;
 use crate::tiff::reader::Dataset;
 
@@ -72,6 +73,8 @@ pub struct Source {
     pub dataset: Arc<Dataset>,
     /// Its state when it was opened.
     pub stamp: FileStamp,
+    /// The state of the files beside it that belong to it (`.ovr`, `.msk`).
+    pub beside: Box<[(FileOf, FileStamp)]>,
     /// Its nodata, after `--src-nodata`; by band of the source, not of the dataset.
     pub nodata: SourceNodata,
     /// The part of the dataset that is the source, its bands and their values; all of it, as it is,

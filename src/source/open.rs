@@ -1,5 +1,6 @@
 //! Headers of all inputs, in parallel, result in order; what is bad is collected, not met one by one.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::Read as _;
@@ -8,12 +9,17 @@ use std::sync::Arc;
 
 use crate::crs::Crs;
 use crate::error::{Error, ErrorKind, FormatError, Result, ResultExt};
+use crate::io::ReadAt;
 use crate::observer::{Observer, Warning};
 use crate::ordered::{Window, run_ordered, thread_count};
 use crate::source::entry::Entry;
 use crate::source::{FileStamp, Source, SourceNodata};
+use crate::tiff::FileOf;
 use crate::tiff::geokeys::world_file_candidates;
-use crate::tiff::reader::{Dataset, Shared};
+use crate::tiff::reader::{Beside, Dataset, ReadOptions, Shared};
+
+/// Most bytes of an `.aux.xml` that are read.
+const MOST_AUX_BYTES: u64 = 16 << 20;
 
 /// How inputs are opened.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +32,8 @@ pub struct OpenOptions {
     pub assign_crs: Option<Arc<Crs>>,
     /// All inputs have this one, whatever they say.
     pub override_crs: Option<Arc<Crs>>,
+    /// What is read of each file's headers.
+    pub read: ReadOptions,
 }
 
 /// The inputs that can be used, in order, each once.
@@ -37,28 +45,97 @@ pub struct Opened {
     pub skipped: Vec<Error>,
 }
 
-/// Opens one input.
+/// Opens one input that has a place in the world.
+///
+/// # Errors
+/// As [`Dataset::open`]; [`crate::error::InputError::NoGeoreference`],
+/// [`crate::error::InputError::GcpOnly`]; I/O errors.
+pub fn open_source(path: &Path) -> Result<Source> {
+    let source = open_any(path, ReadOptions::default())?;
+    source.dataset.check_placed()?;
+    Ok(source)
+}
+
+/// Opens one input, whether it has georeferencing or not ([`Dataset::unplaced`]).
 ///
 /// # Errors
 /// As [`Dataset::open`]; I/O errors.
-pub fn open_source(path: &Path) -> Result<Source> {
+pub fn open_any(path: &Path, options: ReadOptions) -> Result<Source> {
     let file = File::open(path).at(path)?;
     let meta = file.metadata().at(path)?;
     if meta.is_dir() {
         let error: Error = std::io::Error::from(std::io::ErrorKind::IsADirectory).into();
         return Err(error.with_path(path));
     }
-    let dataset = Dataset::open(path, &file, || world_file(path))
+    let beside = BesideFile { path, stamps: RefCell::default() };
+    let dataset = Dataset::open_with(path, &file, &beside, options)
         .map_err(|error| name_format(error, path))?;
-    let nodata = dataset.nodata.map_or(SourceNodata::None, SourceNodata::All);
+    let nodata = match (dataset.nodata, &dataset.band_nodata) {
+        (Some(value), _) => SourceNodata::All(value),
+        (None, Some(values)) => SourceNodata::Bands(Arc::clone(values)),
+        (None, None) => SourceNodata::None,
+    };
+    let beside = beside.stamps.into_inner().into();
     Ok(Source {
         dataset: Arc::new(dataset),
         stamp: stamp_of(&meta),
+        beside,
         nodata,
         view: None,
         priority: 0.0,
         overridden: false,
     })
+}
+
+/// The files beside a raster on a disk.
+struct BesideFile<'a> {
+    path: &'a Path,
+    /// Those that were opened.
+    stamps: RefCell<Vec<(FileOf, FileStamp)>>,
+}
+
+impl Beside for BesideFile<'_> {
+    fn world_file(&self) -> Result<Option<String>> {
+        world_file(self.path)
+    }
+
+    fn aux_xml(&self) -> Result<Option<String>> {
+        let path = with_suffix(self.path, ".aux.xml");
+        let text = read_start(&path, MOST_AUX_BYTES).map(|bytes| {
+            Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|text| !text.is_empty())
+        });
+        or_missing(text, &path)
+    }
+
+    fn open(&self, file: FileOf) -> Result<Option<Box<dyn ReadAt>>> {
+        let path = with_suffix(self.path, file.suffix());
+        let opened = File::open(&path).and_then(|opened| {
+            let meta = opened.metadata()?;
+            if meta.is_file() {
+                self.stamps.borrow_mut().push((file, stamp_of(&meta)));
+            }
+            Ok(meta.is_file().then(|| Box::new(opened) as Box<dyn ReadAt>))
+        });
+        or_missing(opened, &path)
+    }
+}
+
+/// A file that is not there is none; anything else that goes wrong is an error.
+fn or_missing<T>(result: std::io::Result<Option<T>>, path: &Path) -> Result<Option<T>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match result {
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        // A name that is too long with a suffix names no file.
+        Err(error) if error.raw_os_error() == Some(36) => Ok(None),
+        other => other.at(path),
+    }
+}
+
+/// A path with more behind its last name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Opens all inputs. An input that is named more than once keeps its last place, with a warning.
@@ -100,6 +177,10 @@ pub fn open_entries(
         |_, result| {
             match result {
                 Ok((source, state)) => {
+                    for what in &source.dataset.oddities {
+                        let path = source.path().display().to_string();
+                        observer.warning(&Warning::Odd { path, what: what.clone() });
+                    }
                     stale += usize::from(state == State::Stale);
                     let saved = state == State::Saved;
                     sources.push(interner.intern(source, options, saved));
@@ -234,23 +315,24 @@ impl Interner {
                 self.shared.push(Arc::clone(&dataset.shared));
             }
         }
+        dataset.oddities = Vec::new();
         Source { dataset: Arc::new(dataset), overridden, ..source }
     }
 }
 
-/// At most 4097 bytes of a regular file.
-fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The first bytes of a regular file, at most `most`.
+fn read_start(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
     if file.metadata()?.is_file() {
-        file.take(4097).read_to_end(&mut bytes)?;
+        file.take(most).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }
 
 fn world_file(path: &Path) -> Result<Option<String>> {
     for candidate in world_file_candidates(path) {
-        match read_start(&candidate) {
+        match read_start(&candidate, 4097) {
             // A world file is six short lines; anything long is something else.
             Ok(bytes) if (1..=4096).contains(&bytes.len()) => {
                 return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));

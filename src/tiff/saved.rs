@@ -16,6 +16,8 @@ use crate::codec::{Compression, Predictor};
 use crate::error::{Error, FormatError, Result};
 use crate::geometry::Size;
 use crate::sample::DataType;
+use crate::tiff::FileOf;
+use crate::tiff::format::Packing;
 use crate::tiff::layout::{INLINE_BLOCKS, Layout, MAX_BANDS, MAX_BLOCK_BYTES, Table};
 
 /// Most blocks of an image: tables of 2^46 bytes.
@@ -67,7 +69,9 @@ impl Layout {
         let side = |v: u32| (1..=i32::MAX as u32).contains(&v);
         let sides = [width, height, block_width, block_height].into_iter().all(side);
         let dtype = DataType::parse(&shape.dtype).ok_or_else(|| bad("a data type"))?;
-        let compression = Compression::from_tag(shape.compression).ok_or_else(|| bad("a codec"))?;
+        let compression = Compression::from_tag(shape.compression)
+            .filter(|codec| codec.is_basic())
+            .ok_or_else(|| bad("a codec"))?;
         let predictor = Predictor::from_tag(shape.predictor).ok_or_else(|| bad("a predictor"))?;
         let own_bits = dtype.size() as u32 * 8;
         let bits = shape.bits == own_bits || (shape.bits == 1 && dtype == DataType::U8);
@@ -92,6 +96,9 @@ impl Layout {
             bands: shape.bands,
             dtype,
             bits: shape.bits,
+            packing: if shape.bits == own_bits { Packing::Whole } else { Packing::Bits },
+            params: None,
+            file: FileOf::Main,
             planar: shape.planar && shape.bands > 1,
             tiled: shape.tiled,
             compression,

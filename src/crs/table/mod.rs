@@ -77,9 +77,15 @@ pub(super) struct CrsRow {
 /// cross 180°.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum CrsKindRow {
-    Geographic { datum: Id, unit: UnitRow, area: Option<[f64; 4]> },
+    Geographic {
+        datum: Id,
+        unit: UnitRow,
+        area: Option<[f64; 4]>,
+    },
     /// Three-dimensional form of a geographic CRS.
-    Geographic3d { flat: Id },
+    Geographic3d {
+        flat: Id,
+    },
     Projected {
         base: Id,
         /// PROJ's parameters of the projection alone; empty where PROJ has no string for it.
@@ -88,8 +94,13 @@ pub(super) enum CrsKindRow {
         axes: [u8; 2],
         area: Option<[f64; 4]>,
     },
-    Vertical { unit: UnitRow },
-    Compound { horizontal: Id, vertical: Id },
+    Vertical {
+        unit: UnitRow,
+    },
+    Compound {
+        horizontal: Id,
+        vertical: Id,
+    },
     Geocentric,
 }
 
@@ -329,10 +340,7 @@ fn fields(key: &str) -> Option<Vec<String>> {
 }
 
 /// Calls `visit` with key and fields of every line whose key begins with `prefix`, until it breaks.
-fn scan<T>(
-    prefix: &str,
-    mut visit: impl FnMut(&str, &[&str]) -> ControlFlow<T>,
-) -> Option<T> {
+fn scan<T>(prefix: &str, mut visit: impl FnMut(&str, &[&str]) -> ControlFlow<T>) -> Option<T> {
     let all: Vec<Block> = blocks().collect();
     for (index, block) in all.iter().enumerate() {
         let ends_before = all.get(index + 1).is_some_and(|next| next.first_key < prefix);

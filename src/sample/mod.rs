@@ -1,13 +1,16 @@
 //! Sample types: the tag outside ([`DataType`]), the generic inside ([`Sample`]), conversion between
 //! them, and nodata values that keep their exact literal ([`Nodata`]).
 
+mod complex;
+
 use std::fmt;
 
+pub use self::complex::{ComplexF32, ComplexF64, ComplexI16, ComplexI32};
 use crate::error::{Error, InputError, Result};
 
 /// Type of the samples of a raster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names say it: unsigned, signed, float, and the bits")]
+#[expect(missing_docs, reason = "the names say it: unsigned, signed, float, complex, and the bits")]
 pub enum DataType {
     U8,
     I8,
@@ -19,6 +22,10 @@ pub enum DataType {
     I64,
     F32,
     F64,
+    CI16,
+    CI32,
+    CF32,
+    CF64,
 }
 
 /// Runs `$body` with `$T` bound to the Rust type of `$dtype`.
@@ -66,13 +73,29 @@ macro_rules! with_dtype {
                 type $T = f64;
                 $body
             }
+            $crate::sample::DataType::CI16 => {
+                type $T = $crate::sample::ComplexI16;
+                $body
+            }
+            $crate::sample::DataType::CI32 => {
+                type $T = $crate::sample::ComplexI32;
+                $body
+            }
+            $crate::sample::DataType::CF32 => {
+                type $T = $crate::sample::ComplexF32;
+                $body
+            }
+            $crate::sample::DataType::CF64 => {
+                type $T = $crate::sample::ComplexF64;
+                $body
+            }
         }
     };
 }
 
 impl DataType {
     /// All types.
-    pub const ALL: [DataType; 10] = [
+    pub const ALL: [DataType; 14] = [
         DataType::U8,
         DataType::I8,
         DataType::U16,
@@ -83,6 +106,10 @@ impl DataType {
         DataType::I64,
         DataType::F32,
         DataType::F64,
+        DataType::CI16,
+        DataType::CI32,
+        DataType::CF32,
+        DataType::CF64,
     ];
 
     /// Bytes of one sample.
@@ -90,9 +117,25 @@ impl DataType {
         with_dtype!(self, T => size_of::<T>())
     }
 
-    /// Whether it is a floating-point type.
+    /// Whether it is a floating-point type, also of complex numbers.
     pub fn is_float(self) -> bool {
-        matches!(self, DataType::F32 | DataType::F64)
+        matches!(self, DataType::F32 | DataType::F64 | DataType::CF32 | DataType::CF64)
+    }
+
+    /// Whether its samples are complex: copied only, never computed with.
+    pub fn is_complex(self) -> bool {
+        with_dtype!(self, T => <T as Sample>::IS_COMPLEX)
+    }
+
+    /// The type of each of a complex sample's two parts; a real type itself.
+    pub fn part(self) -> DataType {
+        match self {
+            DataType::CI16 => DataType::I16,
+            DataType::CI32 => DataType::I32,
+            DataType::CF32 => DataType::F32,
+            DataType::CF64 => DataType::F64,
+            real => real,
+        }
     }
 
     /// Whether it is an integer type with a sign.
@@ -100,7 +143,7 @@ impl DataType {
         matches!(self, DataType::I8 | DataType::I16 | DataType::I32 | DataType::I64)
     }
 
-    /// Name as rasterio and numpy spell it (`uint8`, …, `float64`).
+    /// Name as rasterio and numpy spell it (`uint8`, …, `float64`; `complex_int16`, `complex64`).
     pub fn name(self) -> &'static str {
         match self {
             DataType::U8 => "uint8",
@@ -113,13 +156,20 @@ impl DataType {
             DataType::I64 => "int64",
             DataType::F32 => "float32",
             DataType::F64 => "float64",
+            DataType::CI16 => "complex_int16",
+            DataType::CI32 => "complex_int32",
+            DataType::CF32 => "complex64",
+            DataType::CF64 => "complex128",
         }
     }
 
     /// Parses rasterio's, GDAL's and our own names (`uint16`, `UInt16`, `u16`, `Byte`); `None` if unknown.
     pub fn parse(name: &str) -> Option<DataType> {
         let name = name.to_ascii_lowercase();
-        let short = ["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64"];
+        let short = [
+            "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "cint16", "cint32",
+            "cfloat32", "cfloat64",
+        ];
         if name == "byte" {
             return Some(DataType::U8);
         }
@@ -131,10 +181,17 @@ impl DataType {
     }
 
     /// The smallest type that holds every value of both (SPEC §5.4), or `None` where there is none
-    /// (`u64` with a signed type or a float).
+    /// (`u64` with a signed type or a float; complex with real).
     pub fn promote(self, other: DataType) -> Option<DataType> {
         if self == other {
             return Some(self);
+        }
+        if self.is_complex() || other.is_complex() {
+            if self.is_complex() != other.is_complex() {
+                return None;
+            }
+            let part = self.part().promote(other.part())?;
+            return DataType::ALL.into_iter().find(|t| t.is_complex() && t.part() == part);
         }
         let holds = |t: DataType, s: DataType| {
             let (tl, th) = t.integer_range();
@@ -149,7 +206,7 @@ impl DataType {
         };
         DataType::ALL
             .into_iter()
-            .filter(|t| holds(*t, self) && holds(*t, other))
+            .filter(|t| !t.is_complex() && holds(*t, self) && holds(*t, other))
             .min_by_key(|t| (t.size(), t.is_float()))
     }
 
@@ -171,7 +228,8 @@ mod private {
 
 /// A Rust type that a raster's samples can have.
 ///
-/// Sealed: implemented for the ten types of [`DataType`].
+/// Sealed: implemented for the types of [`DataType`]. Complex types are for copying only: what asks for
+/// one number gives or takes the real part.
 pub trait Sample:
     bytemuck::Pod + PartialOrd + PartialEq + fmt::Debug + Send + Sync + private::Sealed + 'static
 {
@@ -179,8 +237,10 @@ pub trait Sample:
     const DTYPE: DataType;
     /// Zero.
     const ZERO: Self;
-    /// Whether this is a floating-point type.
+    /// Whether this is a floating-point type, or a pair of such.
     const IS_FLOAT: bool;
+    /// Whether this is a complex type.
+    const IS_COMPLEX: bool = false;
     /// Least value of an integer type, 0 for floats.
     const MIN_INT: i128;
     /// Largest value of an integer type, 0 for floats.
@@ -190,6 +250,17 @@ pub trait Sample:
     fn to_f64(self) -> f64;
     /// Rounds half away from zero, saturates, and takes NaN to 0 for integers (SPEC §5.4).
     fn from_f64(value: f64) -> Self;
+    /// The imaginary part; 0 of a real type.
+    #[inline]
+    fn imaginary(self) -> f64 {
+        0.0
+    }
+    /// A complex number of its parts, each as [`Sample::from_f64`] makes it; a real type drops `im`.
+    #[inline]
+    fn from_parts(re: f64, im: f64) -> Self {
+        let _ = im;
+        Self::from_f64(re)
+    }
     /// The value of an integer; floats are truncated (never used for them).
     fn to_i128(self) -> i128;
     /// Saturates for integers, rounds to nearest for floats.
@@ -273,6 +344,9 @@ float_sample!(f32 F32, f64 F64);
 /// Converts one sample (SPEC §5.4): integers never pass through a float on the way to integers.
 #[inline]
 pub fn convert<S: Sample, T: Sample>(value: S) -> T {
+    if S::IS_COMPLEX || T::IS_COMPLEX {
+        return T::from_parts(value.to_f64(), value.imaginary());
+    }
     // Integers of up to 32 bits are exact in a double, which floats are made from faster.
     if S::IS_FLOAT || (T::IS_FLOAT && size_of::<S>() <= 4) {
         T::from_f64(value.to_f64())
