@@ -27,6 +27,8 @@ pub enum Mapping {
     },
     /// `u = a[0] + (col + 0.5) * a[1] + (row + 0.5) * a[2]`, `v` likewise with `a[3..6]`.
     Affine([f64; 6]),
+    /// Another CRS: the mosaic's warp of the layer's group tells; what is asked of the mapping itself is NaN.
+    Warped,
 }
 
 impl Mapping {
@@ -66,6 +68,7 @@ impl Mapping {
             Mapping::Shift { col, row } => [c + col as f64, r + row as f64],
             Mapping::Axis { scale, phase } => [c * scale[0] + phase[0], r * scale[1] + phase[1]],
             Mapping::Affine(a) => [a[0] + c * a[1] + r * a[2], a[3] + c * a[4] + r * a[5]],
+            Mapping::Warped => [f64::NAN; 2],
         }
     }
 
@@ -81,6 +84,7 @@ impl Mapping {
                 let determinant = a[1] * a[5] - a[2] * a[4];
                 [(du * a[5] - dv * a[2]) / determinant, (dv * a[1] - du * a[4]) / determinant]
             }
+            Mapping::Warped => [f64::NAN; 2],
         }
     }
 

@@ -11,8 +11,6 @@ pub struct World {
     pub turn: Option<f64>,
     /// y beyond which there is nothing: `[least, most]`.
     pub y_range: Option<[f64; 2]>,
-    /// The poles, where they are points of the CRS or its edges, as x and y.
-    pub poles: [Option<[f64; 2]>; 2],
 }
 
 /// A raster in the target's CRS.
@@ -53,11 +51,10 @@ pub fn footprint(
     let mut bounds = all.iter().fold(start, |bounds, [x, y]| {
         bounds.union(Bounds { min_x: *x, min_y: *y, max_x: *x, max_y: *y })
     });
-    take_in_poles(transformer, reference, rectangle, world, winding, &mut bounds);
+    take_in_edges(transformer, reference, rectangle, world, &mut bounds);
     if let (Some(turn), true) = (world.turn, winding != 0.0) {
         // A raster round a pole goes all round.
-        let middle = 0.0f64;
-        (bounds.min_x, bounds.max_x) = (middle - turn / 2.0, middle + turn / 2.0);
+        (bounds.min_x, bounds.max_x) = (-turn / 2.0, turn / 2.0);
     }
     if let Some([least, most]) = world.y_range {
         bounds.min_y = bounds.min_y.clamp(least, most);
@@ -68,18 +65,17 @@ pub fn footprint(
     Some(Footprint { bounds, resolution: diagonal / pixels })
 }
 
-/// A box that surely holds the footprint: it is grown by what the outline may bend between its points.
-pub fn grown(transformer: &Transformer, reference: &GeoTransform, rectangle: [f64; 4], world: &World) -> Option<Bounds> {
-    let bounds = footprint(transformer, reference, rectangle, world)?.bounds;
+/// The box of a footprint, grown by more than its outline may bend between the points that were looked at.
+pub fn grown(bounds: Bounds) -> Bounds {
     // Between n points an arc bends by about (1 / n)^2 / 8 of what it bends in all: far less than this share.
-    let share = 0.5 / (EDGE_POINTS * EDGE_POINTS) as f64;
+    let share = 2.0 / (EDGE_POINTS * EDGE_POINTS) as f64;
     let [dx, dy] = [bounds.width() * share, bounds.height() * share];
-    Some(Bounds {
+    Bounds {
         min_x: bounds.min_x - dx,
         min_y: bounds.min_y - dy,
         max_x: bounds.max_x + dx,
         max_y: bounds.max_y + dy,
-    })
+    }
 }
 
 /// Points round the rectangle: from left top along the top, and so on; the first one again at the end.
@@ -128,31 +124,27 @@ fn unwrap(points: &mut [[f64; 2]], turn: Option<f64>) -> f64 {
     ((last - first) / turn).round()
 }
 
-/// Widens the box to a pole that lies within the raster.
-fn take_in_poles(
+/// Widens the box to the edges of the world that lie within the raster: the poles, or the edge of a square map.
+fn take_in_edges(
     transformer: &Transformer,
     reference: &GeoTransform,
     [left, top, right, bottom]: [f64; 4],
     world: &World,
-    winding: f64,
     bounds: &mut Bounds,
 ) {
-    for pole in world.poles.into_iter().flatten() {
-        let mut point = [pole];
-        transformer.inverse(&mut point);
-        let [x, y] = point[0];
-        if !(x.is_finite() && y.is_finite()) {
-            continue;
-        }
-        let [u, v] = reference.invert(x, y);
-        let inside = (left..=right).contains(&u) && (top..=bottom).contains(&v);
-        if inside && (world.turn.is_none() || winding != 0.0) {
-            bounds.min_y = bounds.min_y.min(pole[1]);
-            bounds.max_y = bounds.max_y.max(pole[1]);
-            if world.turn.is_none() {
-                bounds.min_x = bounds.min_x.min(pole[0]);
-                bounds.max_x = bounds.max_x.max(pole[0]);
-            }
+    let (Some(turn), Some(edges)) = (world.turn, world.y_range) else { return };
+    for edge in edges {
+        // The edge itself may be the end of the domain.
+        let y = edge * (1.0 - 1e-9);
+        let mut points: Vec<[f64; 2]> = (0..=32).map(|i| [f64::from(i - 16) / 32.0 * turn, y]).collect();
+        transformer.inverse(&mut points);
+        let inside = points.iter().any(|[x, y]| {
+            let [u, v] = reference.invert(*x, *y);
+            (left..=right).contains(&u) && (top..=bottom).contains(&v)
+        });
+        if inside {
+            bounds.min_y = bounds.min_y.min(edge);
+            bounds.max_y = bounds.max_y.max(edge);
         }
     }
 }

@@ -155,13 +155,19 @@ impl Warp {
         }
     }
 
-    /// A box `[left, top, right, bottom]` that holds the positions of all pixels of a window, `None` if none
-    /// of them maps.
-    pub fn bounds(&self, layer: u32, window: Window, scratch: &mut WarpScratch) -> Option<[f64; 4]> {
+    /// A box `[left, top, right, bottom]` that holds the positions of all pixels of a window, and the largest scale among
+    /// them; `None` if none of them maps.
+    pub fn bounds(
+        &self,
+        layer: u32,
+        window: Window,
+        scratch: &mut WarpScratch,
+    ) -> Option<([f64; 4], f64)> {
         let [x, y] = self.axes;
         let (left, right) = (x.first + i64::from(window.col), x.first + i64::from(window.col_end()));
         let (top, bottom) = (y.first + i64::from(window.row), y.first + i64::from(window.row_end()));
         let mut all = EMPTY;
+        let mut scale = 0.0f64;
         for cell_row in top.div_euclid(CELL_PX)..=(bottom - 1).div_euclid(CELL_PX) {
             for cell_col in left.div_euclid(CELL_PX)..=(right - 1).div_euclid(CELL_PX) {
                 let (c0, r0) = (cell_col * CELL_PX, cell_row * CELL_PX);
@@ -178,6 +184,7 @@ impl Warp {
                                     interpolate(corners, CELL_PX, c as f64 / side, r as f64 / side);
                                 let off = if self.error_px <= 0.0 { 2.0 * error + 0.01 } else { 0.0 };
                                 take_in(&mut all, at.u, at.v, off);
+                                scale = scale.max(steepest(&at));
                             }
                         }
                     }
@@ -186,13 +193,14 @@ impl Warp {
                             let from = (r * CELL_PX + cols.start) as usize;
                             for place in &places[from..from + (cols.end - cols.start) as usize] {
                                 take_in(&mut all, place.u, place.v, 0.0);
+                                scale = scale.max(steepest(place));
                             }
                         }
                     }
                 }
             }
         }
-        (all[0] <= all[2]).then_some(all)
+        (all[0] <= all[2]).then_some((all, scale))
     }
 
     fn cell<'s>(&self, layer: u32, key: (i64, i64), scratch: &'s mut WarpScratch) -> &'s Cell {
@@ -355,6 +363,12 @@ fn interpolate(corners: &[[f64; 2]; 4], side: i64, fx: f64, fy: f64) -> Place {
     };
     let ([u, ux, uy], [v, vx, vy]) = (along(0), along(1));
     Place { u, v, jacobian: [ux, uy, vx, vy] }
+}
+
+/// Reference pixels per pixel along the steeper axis; 0 where nothing maps.
+fn steepest(place: &Place) -> f64 {
+    let [x, y] = place.scale();
+    if place.u.is_nan() { 0.0 } else { x.max(y) }
 }
 
 fn take_in(all: &mut [f64; 4], u: f64, v: f64, off: f64) {
