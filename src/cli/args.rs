@@ -12,7 +12,7 @@ use smalti::sample::{DataType, Nodata};
 #[cfg(feature = "preview")]
 use crate::cli::analysis_args::PreviewArgs;
 use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
-use crate::cli::values::{self, BandList, Chunk, NodataList, PixelSize};
+use crate::cli::values::{self, BandList, Chunk, CrsChoice, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
 #[derive(Debug, Parser)]
@@ -101,13 +101,17 @@ pub(crate) struct InputArgs {
     #[arg(long)]
     pub(crate) skip_bad_blocks: bool,
 
-    /// CRS of inputs that have none
-    #[arg(long, value_name = "EPSG:n", value_parser = values::crs)]
+    /// CRS of inputs that have none: EPSG:n, ESRI:n, WKT, PROJJSON, a PROJ string, or a file with one
+    #[arg(long, value_name = "CRS", value_parser = values::crs)]
     pub(crate) assign_crs: Option<Crs>,
 
     /// CRS of all inputs, whatever they say; nothing is reprojected
-    #[arg(long, value_name = "EPSG:n", value_parser = values::crs, conflicts_with = "assign_crs")]
+    #[arg(long, value_name = "CRS", value_parser = values::crs, conflicts_with = "assign_crs")]
     pub(crate) override_crs: Option<Crs>,
+
+    /// Reproject even where no datum operation is known: longitude and latitude are taken as they are
+    #[arg(long)]
+    pub(crate) allow_ballpark: bool,
 
     /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
@@ -130,6 +134,15 @@ pub(crate) struct InputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Grid")]
 pub(crate) struct GridArgs {
+    /// CRS of the output: EPSG:n, ESRI:n, WKT, PROJJSON, a PROJ string, a file with one, or `auto` for that of the
+    /// inputs that covers most [default: the one that all inputs share]
+    #[arg(long, value_name = "CRS", value_parser = values::crs_choice)]
+    pub(crate) crs: Option<CrsChoice>,
+
+    /// Most that a reprojected position may be off, in input pixels (0: exact)
+    #[arg(long, value_name = "PX", default_value_t = 0.125, value_parser = values::warp_error)]
+    pub(crate) warp_error: f64,
+
     /// Pixel size from those of the inputs [default: highest]
     #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = false)]
     pub(crate) resolution: Option<ResolutionArg>,

@@ -11,6 +11,7 @@ use smalti::engine::{
 use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
+use smalti::mosaic::reproject::{ReprojectOptions, TargetCrs};
 use smalti::mosaic::target::{Align, Resolution, TargetOptions};
 use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode};
 use smalti::observer::{Observer, Warning};
@@ -22,7 +23,7 @@ use crate::cli::args::{
     InterleaveArg, IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg,
     ResolutionArg, RunArgs, SortArg, StatsArg,
 };
-use crate::cli::values::Chunk;
+use crate::cli::values::{Chunk, CrsChoice};
 
 /// How inputs are opened.
 pub(crate) fn open_options(input: &InputArgs, threads: usize) -> OpenOptions {
@@ -73,6 +74,7 @@ pub(crate) fn mosaic_options(
         separate: bands.separate,
         expand_palette: bands.expand_palette,
         unscale: bands.unscale,
+        reproject: reproject_options(input, grid),
     })
 }
 
@@ -82,8 +84,18 @@ pub(crate) fn set_options(input: &InputArgs, grid: &GridArgs) -> Result<MosaicOp
         target: target_options(grid),
         like: grid.like.as_deref().map(like_grid).transpose()?,
         src_nodata: input.src_nodata.as_ref().map(|list| list.0.clone()),
+        reproject: reproject_options(input, grid),
         ..MosaicOptions::default()
     })
+}
+
+fn reproject_options(input: &InputArgs, grid: &GridArgs) -> ReprojectOptions {
+    let crs = grid.crs.as_ref().map(|choice| match choice {
+        CrsChoice::Given(crs) => TargetCrs::Given(Arc::new(crs.clone())),
+        CrsChoice::Auto => TargetCrs::Auto,
+    });
+    let (error_px, allow_ballpark) = (grid.warp_error, input.allow_ballpark);
+    ReprojectOptions { crs, error_px, allow_ballpark }
 }
 
 fn target_options(args: &GridArgs) -> TargetOptions {

@@ -45,9 +45,37 @@ fn reason(error: &smalti::Error) -> String {
     }
 }
 
-/// `EPSG:32633`.
+/// A CRS for the output, or `auto`.
+#[derive(Debug, Clone)]
+pub(crate) enum CrsChoice {
+    Given(Crs),
+    Auto,
+}
+
+/// A CRS, or `auto`.
+pub(crate) fn crs_choice(text: &str) -> Result<CrsChoice, String> {
+    if text.trim().eq_ignore_ascii_case("auto") {
+        return Ok(CrsChoice::Auto);
+    }
+    crs(text).map(CrsChoice::Given)
+}
+
+/// A CRS as text, or the name of a `.prj`, `.wkt`, … file that holds one.
 pub(crate) fn crs(text: &str) -> Result<Crs, String> {
+    const MOST_BYTES: u64 = 1 << 18;
+    let is_file =
+        std::fs::metadata(text).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_BYTES);
+    if is_file {
+        let content = std::fs::read(text).map_err(|error| format!("{text}: {error}"))?;
+        return Crs::parse(&String::from_utf8_lossy(&content)).map_err(|error| reason(&error));
+    }
     Crs::parse(text).map_err(|error| reason(&error))
+}
+
+/// A number of pixels, 0 or more.
+pub(crate) fn warp_error(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|v| v.is_finite() && *v >= 0.0);
+    value.ok_or_else(|| "expected a number of pixels, 0 or more".to_owned())
 }
 
 /// A number, `nan` and `-inf` included.

@@ -307,6 +307,9 @@ impl Painter<'_> {
             (place.col + i64::from(block.col) - halo, place.row + i64::from(block.row) - halo);
         let grown = |side: u32| u32::try_from(i64::from(side) + 2 * halo).unwrap_or(u32::MAX);
         let size = Size { width: grown(block.width), height: grown(block.height) };
+        if matches!(mapping, Mapping::Warped) {
+            return u64::MAX;
+        }
         let Some(all) = self.mosaic.grid.size.window() else { return 1 };
         let Some(window) = mapping.grid_window(col, row, size, all) else { return 1 };
         schedule.cells_of(window) * self.passes_of(placed.source, layout, id.plane, band_group)
@@ -399,7 +402,7 @@ impl Painter<'_> {
                         row: (rows[(row - placed.dst.row) as usize] - block.row) as usize,
                     }
                 }
-                Mapping::Affine(_) => {
+                Mapping::Affine(_) | Mapping::Warped => {
                     affine_row(placed, block, part, row, &mut buffers.affine, &mut buffers.hit);
                     Gather::Index { at: &buffers.affine, hit: &buffers.hit }
                 }
@@ -751,7 +754,7 @@ fn source_pixels<T>(
             let dst = Window::new(col, row, cols.len() as u32, rows.len() as u32)?;
             Some((dst, Window::new(*c0, *r0, c1 - c0 + 1, r1 - r0 + 1)?))
         }
-        Mapping::Affine(_) => {
+        Mapping::Affine(_) | Mapping::Warped => {
             // The box of the four corner centres holds all centres; a pixel more for rounding.
             let corners = [
                 (dst.col, dst.row),
@@ -782,7 +785,7 @@ fn patch<T>(placed: &Placed<'_>, block: Window, scratch: &PaintScratch<T>) -> Op
     let (col, row) =
         (placed.place.col + i64::from(block.col), placed.place.row + i64::from(block.row));
     match placed.mapping {
-        Mapping::Shift { .. } | Mapping::Affine(_) => {
+        Mapping::Shift { .. } | Mapping::Affine(_) | Mapping::Warped => {
             placed.mapping.grid_window(col, row, block.size(), placed.dst)
         }
         Mapping::Axis { .. } => {

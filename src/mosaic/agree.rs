@@ -38,8 +38,8 @@ pub fn crs(sources: &[Source]) -> Result<Option<Arc<Crs>>> {
     let hint = if count == 2 && missing {
         "pass --assign-crs EPSG:n for those that have none"
     } else {
-        "warp them to one CRS first (reprojection is not supported yet), or pass --override-crs EPSG:n \
-         if they are mislabelled"
+        "pass --crs EPSG:n (or --crs auto) to bring them to one, or --override-crs EPSG:n if they are \
+         mislabelled"
     };
     groups.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
     let line = |(crs, count, example): &(Option<Arc<Crs>>, usize, &Source)| {
@@ -52,6 +52,30 @@ pub fn crs(sources: &[Source]) -> Result<Option<Arc<Crs>>> {
         listing.push(format!("  … and {} more", count - MOST_LISTED));
     }
     Err(InputError::MixedCrs { count, hint, listing: listing.join("\n") }.into())
+}
+
+/// A CRS with the heights that all sources share; `None` if they have none.
+///
+/// # Errors
+/// [`InputError::MixedCrs`] if heights differ.
+pub fn heights(sources: &[Source]) -> Result<Option<Arc<Crs>>> {
+    let mut first: Option<&Source> = None;
+    let none = |source: &Source| source.dataset.crs.as_ref().is_none_or(|crs| !crs.has_heights());
+    for source in sources {
+        let Some(other) = first else {
+            first = Some(source);
+            continue;
+        };
+        let same = match (&source.dataset.crs, &other.dataset.crs) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a.same_heights(b),
+            _ => none(source) && none(other),
+        };
+        if !same {
+            // Lists all of them.
+            return crs(sources);
+        }
+    }
+    Ok(first.and_then(|source| source.dataset.crs.clone()).filter(|crs| crs.has_heights()))
 }
 
 /// The smallest type that holds every source's values (SPEC §5.4).
