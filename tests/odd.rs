@@ -1,6 +1,8 @@
 //! GeoTIFFs of the rarer kinds: bit counts, codecs, bit orders, linked images. Samples must be those that
 //! were written, or that GDAL decodes (`fixtures/generate/odd.py`).
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::BTreeMap;

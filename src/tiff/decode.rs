@@ -178,21 +178,7 @@ impl Layout {
         }
         if self.packing != Packing::Whole {
             bytes.resize(self.row_bytes() as usize * size.height as usize, 0);
-            if self.compression.is_fax()
-                && let Stored::Bytes(raw) = &stored
-            {
-                decoder.decode_fax(self.compression, &image, raw, bytes)?;
-            } else {
-                self.raw_bytes(stored, inside, bytes, decoder)?;
-            }
-            if self.packing != Packing::Bits {
-                let rows = RowLayout {
-                    dtype_size: self.bits as usize / 8,
-                    samples_per_pixel: image.samples,
-                    width: image.width,
-                };
-                predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
-            }
+            self.packed_bytes(&image, inside, stored, bytes, (decoder, planes))?;
             packed::expand(self, size, bytes, samples);
             return Ok(());
         }
@@ -223,6 +209,32 @@ impl Layout {
         self.raw_bytes(stored, inside, bytes, decoder)?;
         predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
         deinterleave(bytes, spp, samples);
+        Ok(())
+    }
+
+    /// Fills `bytes` with packed samples, those of whole bytes in the machine's order.
+    fn packed_bytes(
+        &self,
+        image: &ImageBlock<'_>,
+        inside: u32,
+        stored: Stored<'_>,
+        bytes: &mut [u8],
+        (decoder, planes): (&mut Decoder, &mut Vec<u8>),
+    ) -> Result<()> {
+        match stored {
+            Stored::Bytes(raw) if self.compression.is_fax() => {
+                decoder.decode_fax(self.compression, image, raw, bytes)?;
+            }
+            stored => self.raw_bytes(stored, inside, bytes, decoder)?,
+        }
+        if self.packing != Packing::Bits {
+            let rows = RowLayout {
+                dtype_size: self.bits as usize / 8,
+                samples_per_pixel: image.samples,
+                width: image.width,
+            };
+            predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
+        }
         Ok(())
     }
 

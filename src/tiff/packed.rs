@@ -18,15 +18,11 @@ pub(crate) fn expand<T: Sample>(layout: &Layout, size: Size, bytes: &[u8], sampl
         (Packing::Whole, _) => {}
         (Packing::Bits, 1) => bits(layout.bits, shape, bytes, cast::<T, u8>(samples), |v| v as u8),
         (Packing::Bits, 2) => {
-            bits(layout.bits, shape, bytes, cast::<T, u16>(samples), |v| v as u16)
+            bits(layout.bits, shape, bytes, cast::<T, u16>(samples), |v| v as u16);
         }
         (Packing::Bits, _) => bits(layout.bits, shape, bytes, cast::<T, u32>(samples), |v| v),
-        (Packing::Half, _) => {
-            wide::<2>(shape, bytes, cast::<T, u32>(samples), |b| half_bits(u16::from_ne_bytes(*b)))
-        }
-        (Packing::Float24, _) => {
-            wide::<3>(shape, bytes, cast::<T, u32>(samples), |b| float24_bits(number3(b)))
-        }
+        (Packing::Half, _) => wide(shape, bytes, cast::<T, u32>(samples), half_of),
+        (Packing::Float24, _) => wide(shape, bytes, cast::<T, u32>(samples), float24_of),
     }
 }
 
@@ -100,6 +96,14 @@ fn widen(value: u32, exponent: u32, fraction: u32) -> u32 {
     }
 }
 
+fn half_of(bytes: &[u8; 2]) -> u32 {
+    half_bits(u16::from_ne_bytes(*bytes))
+}
+
+fn float24_of(bytes: &[u8; 3]) -> u32 {
+    float24_bits(number3(bytes))
+}
+
 fn half_bits(value: u16) -> u32 {
     widen(u32::from(value), 5, 10)
 }
@@ -137,7 +141,7 @@ mod tests {
     #[test]
     fn bits_are_taken_apart_by_rows_and_bands() {
         // Two rows of two pixels of two bands of 3 bits: 12 bits and 4 bits of padding a row.
-        let bytes = [0b001_010_01, 0b1_100_0000, 0b111_110_10, 0b1_000_1111];
+        let bytes = [0b0010_1001, 0b1100_0000, 0b1111_1010, 0b1000_1111];
         let mut out = [0u8; 8];
         bits(3, Shape { width: 2, bands: 2, row_bytes: 2 }, &bytes, &mut out, |v| v as u8);
         assert_eq!(out, [1, 3, 7, 5, 2, 4, 6, 0]);

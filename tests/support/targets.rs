@@ -11,12 +11,12 @@ use smalti::tiff::reader::{BlockId, Dataset, Part, ReadOptions, Scratch};
 use smalti::tiff::{aux_xml, gdal_metadata, geokeys};
 
 /// Number of targets.
-pub const TARGETS: u8 = 6;
+pub(crate) const TARGETS: u8 = 6;
 /// Most bytes of a block that is decoded, and of an image in all: a fuzzer has no use for more.
 const MOST_BYTES: u64 = 1 << 22;
 
 /// Runs a target. Whatever the data: no panic, no hang, no more memory than a few blocks.
-pub fn run(target: u8, data: &[u8]) {
+pub(crate) fn run(target: u8, data: &[u8]) {
     match target % TARGETS {
         0 => open(data),
         1 => image_codec(data),
@@ -28,7 +28,7 @@ pub fn run(target: u8, data: &[u8]) {
 }
 
 /// Opens a file that lies in memory and decodes its blocks, those of masks and overviews too.
-pub fn open(data: &[u8]) {
+pub(crate) fn open(data: &[u8]) {
     let options = ReadOptions { overviews: true };
     let path = Path::new("case.tif");
     let Ok(dataset) = Dataset::open_with(path, &data, &(), options) else { return };
