@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::codec::image::Params;
 use crate::crs::Crs;
 use crate::error::{Error, ErrorKind, FormatError, Result, ResultExt};
 use crate::io::ReadAt;
@@ -155,7 +156,7 @@ pub fn open_all(
         |_, result| {
             match result {
                 Ok(source) => {
-                    for what in &source.dataset.oddities {
+                    for what in &*source.dataset.oddities {
                         let path = source.path().display().to_string();
                         observer.warning(&Warning::Odd { path, what: what.clone() });
                     }
@@ -212,11 +213,22 @@ fn keep_last(sources: Vec<Source>, observer: &dyn Observer) -> Vec<Source> {
 struct Interner {
     crs: HashMap<Arc<Crs>, Arc<Crs>>,
     shared: Vec<Arc<Shared>>,
+    params: Vec<Arc<Params>>,
 }
 
 impl Interner {
     /// Different metadata that are compared with each new source, newest first.
     const MOST_SHARED: usize = 64;
+
+    /// Tiles of one series have the same JPEG tables.
+    fn share_params(&mut self, dataset: &mut Dataset) {
+        let Some(own) = &mut dataset.image.params else { return };
+        match self.params.iter().rev().find(|params| *params == own) {
+            Some(params) => *own = Arc::clone(params),
+            None if self.params.len() < Interner::MOST_SHARED => self.params.push(Arc::clone(own)),
+            None => {}
+        }
+    }
 
     fn intern(&mut self, source: Source, options: &OpenOptions) -> Source {
         let Source { dataset, stamp, beside, nodata } = source;
@@ -238,7 +250,8 @@ impl Interner {
                 self.shared.push(Arc::clone(&dataset.shared));
             }
         }
-        dataset.oddities = Vec::new();
+        dataset.oddities = Box::default();
+        self.share_params(&mut dataset);
         Source { dataset: Arc::new(dataset), stamp, beside, nodata }
     }
 }

@@ -63,7 +63,7 @@ pub struct Dataset {
     /// Pixel corners to world; where [`Dataset::unplaced`], columns and rows, with rows growing down.
     pub transform: GeoTransform,
     /// Why there is no georeferencing, if there is none. Such a raster has pixels and no place.
-    pub unplaced: Option<InputError>,
+    pub unplaced: Option<Box<InputError>>,
     /// `GTRasterTypeGeoKey` is PixelIsPoint. The transform is corner-based all the same.
     pub pixel_is_point: bool,
     /// Coordinate reference system, where the file names one.
@@ -77,7 +77,7 @@ pub struct Dataset {
     /// Overviews, internal ones or those of an `.ovr` beside, in the order of the file.
     pub overviews: Box<[Overview]>,
     /// What was odd in the headers and has been read in the likeliest way.
-    pub oddities: Vec<String>,
+    pub oddities: Box<[String]>,
 }
 
 /// A reduced version of the image.
@@ -209,7 +209,7 @@ impl Dataset {
             nodata,
             band_nodata,
             overviews,
-            oddities,
+            oddities: oddities.into(),
         })
     }
 
@@ -260,7 +260,7 @@ impl Dataset {
     /// [`InputError::NoGeoreference`] or [`InputError::GcpOnly`], with the path.
     pub fn check_placed(&self) -> Result<()> {
         match &self.unplaced {
-            Some(error) => Err(Error::new(error.clone()).with_path(&self.path)),
+            Some(error) => Err(Error::new((**error).clone()).with_path(&self.path)),
             None => Ok(()),
         }
     }
@@ -294,7 +294,7 @@ fn placement(
     beside: &dyn Beside,
     aux: &aux_xml::AuxXml,
     oddities: &mut Vec<String>,
-) -> Result<(GeoTransform, Option<InputError>)> {
+) -> Result<(GeoTransform, Option<Box<InputError>>)> {
     let mut floats = |tag: u16| -> Vec<f64> {
         let Some(entry) = ifd.entry(tag) else { return Vec::new() };
         reader.floats(entry).unwrap_or_else(|error| {
@@ -328,7 +328,7 @@ fn placement(
         _ => return Err(error),
     };
     let pixels = GeoTransform::new([0.0, 1.0, 0.0, 0.0, 0.0, 1.0])?;
-    Ok((pixels, Some(reason)))
+    Ok((pixels, Some(Box::new(reason))))
 }
 
 /// `GDAL_NODATA`.
