@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::codec::image::Params;
 use crate::crs::Crs;
 use crate::error::{Error, ErrorKind, FormatError, Result, ResultExt};
-use crate::io::ReadAt;
+use crate::io::{self, ReadAt};
 use crate::observer::{Observer, Warning};
 use crate::ordered::{Window, run_ordered, thread_count};
 use crate::source::{FileStamp, Source, SourceNodata};
@@ -145,7 +145,8 @@ pub fn open_all(
     let mut interner = Interner::default();
     run_ordered(
         paths.len() as u64,
-        Window::light(thread_count(options.threads)),
+        // A thread holds up to three files: the raster and those beside it.
+        Window::light(thread_count(options.threads).min((io::handle_limit() / 3).max(1))),
         observer,
         || (),
         |(), ticket| {

@@ -112,7 +112,8 @@ impl<'a> HeaderReader<'a> {
         Ok((list, None))
     }
 
-    fn directory(&self, offset: u64) -> Result<Ifd> {
+    /// The directory at an offset.
+    pub(crate) fn directory(&self, offset: u64) -> Result<Ifd> {
         let (count, entries_at, entry_len) = if self.big_tiff {
             (self.u64_at(offset)?, offset.saturating_add(8), 20)
         } else {

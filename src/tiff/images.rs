@@ -36,7 +36,9 @@ pub(crate) fn linked(
     beside: &dyn Beside,
     options: ReadOptions,
 ) -> Result<Images> {
-    let own = candidates(reader, &directories[1..], 1);
+    let below = sub_directories(reader, &directories[0]);
+    let mut own = candidates(reader, &directories[1..], 1);
+    own.extend(candidates(reader, &below, directories.len()));
     let mut images = scan(reader, &own, image, FileOf::Main, options)?;
     if images.mask.is_none()
         && let Some(file) = beside.open(FileOf::Mask)?
@@ -58,6 +60,18 @@ pub(crate) fn linked(
         }
     }
     Ok(images)
+}
+
+/// Most directories below the first one that are looked at.
+const MOST_SUB_DIRECTORIES: usize = 32;
+
+/// Directories that SubIFDs (TIFF technote 1) of the first one names: some writers keep overviews there.
+fn sub_directories(reader: &HeaderReader<'_>, first: &Ifd) -> Vec<Ifd> {
+    let Some(entry) = first.entry(330) else { return Vec::new() };
+    // Those that cannot be read are none, as with the overviews of a file beside.
+    let offsets = reader.unsigned(entry).unwrap_or_default();
+    let offsets = offsets.into_iter().take(MOST_SUB_DIRECTORIES);
+    offsets.filter_map(|offset| reader.directory(offset).ok()).collect()
 }
 
 fn read_directories(file: &dyn crate::io::ReadAt) -> Result<(HeaderReader<'_>, Vec<Ifd>)> {
