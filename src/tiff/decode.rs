@@ -95,7 +95,7 @@ impl Layout {
             Compression::None => return Ok(()),
             _ => 1 << 16,
         };
-        let raw = self.row_bytes().saturating_mul(u64::from(size.height));
+        let raw = self.rows_bytes(u64::from(size.height));
         let decoded = size.pixels().saturating_mul(u64::from(self.samples_in_block()));
         let decoded = decoded.saturating_mul(self.dtype.size() as u64);
         let stored_bytes = stored as u64;
@@ -177,7 +177,7 @@ impl Layout {
             return decoder.decode_image(self.compression, &image, raw, samples);
         }
         if self.packing != Packing::Whole {
-            bytes.resize(self.row_bytes() as usize * size.height as usize, 0);
+            bytes.resize(self.rows_bytes(u64::from(size.height)) as usize, 0);
             self.packed_bytes(&image, inside, stored, bytes, (decoder, planes))?;
             packed::expand(self, size, bytes, samples);
             return Ok(());
@@ -227,7 +227,7 @@ impl Layout {
             }
             stored => self.raw_bytes(stored, inside, bytes, decoder)?,
         }
-        if self.packing != Packing::Bits {
+        if matches!(self.packing, Packing::Half | Packing::Float24) {
             let rows = RowLayout {
                 dtype_size: self.bits as usize / 8,
                 samples_per_pixel: image.samples,
@@ -246,7 +246,7 @@ impl Layout {
         raw: &mut [u8],
         decoder: &mut Decoder,
     ) -> Result<()> {
-        let needed = (self.row_bytes() as usize).saturating_mul(inside as usize).min(raw.len());
+        let needed = (self.rows_bytes(u64::from(inside)) as usize).min(raw.len());
         let (raw, outside) = raw.split_at_mut(needed);
         outside.fill(0);
         match stored {

@@ -265,6 +265,13 @@ impl<'a> HeaderReader<'a> {
             Some(Type::FLOAT) => {
                 Ok(bytes.chunks_exact(4).map(|b| f64::from(f32::from_bits(self.u32(b)))).collect())
             }
+            Some(Type::RATIONAL) => Ok(bytes
+                .chunks_exact(8)
+                .map(|b| {
+                    let (above, below) = (self.u32(&b[..4]), self.u32(&b[4..]));
+                    if below == 0 { 0.0 } else { f64::from(above) / f64::from(below) }
+                })
+                .collect()),
             _ => Ok(self.unsigned(entry)?.into_iter().map(|v| v as f64).collect()),
         }
     }

@@ -11,6 +11,7 @@ use crate::raster::AnyRaster;
 use crate::sample::Nodata;
 pub(crate) use crate::tiff::decode::raster_bytes;
 pub use crate::tiff::decode::{BlockId, Scratch, Stored, blocks_of, fetch};
+use crate::tiff::format::Packing;
 use crate::tiff::gdal_metadata::GdalMetadata;
 use crate::tiff::geokeys::{self, PlacementTags};
 use crate::tiff::ifd::{HeaderReader, Ifd};
@@ -424,14 +425,15 @@ fn color(
     let photometric = optional(reader, ifd, 262, oddities).first().copied().unwrap_or(1);
     let extra_samples = optional(reader, ifd, 338, oddities);
     let narrow = |v: u64| u16::try_from(v).unwrap_or(0);
+    let clumps = matches!(image.packing, Packing::YCbCr { .. });
+    let as_rgb = clumps || image.params.as_ref().is_some_and(|params| params.ycbcr);
     // One band with a colour map is a palette, whatever its photometric says (as in GDAL).
     let map = if bands == 1 { optional(reader, ifd, 320, oddities) } else { Vec::new() };
     let palette: Option<Arc<Vec<u16>>> =
         (!map.is_empty()).then(|| Arc::new(map.into_iter().map(narrow).collect()));
     let photometric = match narrow(photometric) {
         _ if palette.is_some() => 3,
-        // JPEG blocks of this kind are read as red, green and blue.
-        6 if bands == 3 => 2,
+        _ if as_rgb => 2,
         other => other,
     };
     Color {
