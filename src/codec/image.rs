@@ -33,6 +33,8 @@ pub struct ImageBlock<'a> {
     pub width: usize,
     /// Rows.
     pub height: usize,
+    /// Rows that must be there: those inside the image. What has fewer rows than `height` gives zeros below.
+    pub inside: usize,
     /// Samples of a pixel.
     pub samples: usize,
     /// Bytes of a sample of `dtype`.

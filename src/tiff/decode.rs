@@ -165,6 +165,7 @@ impl Layout {
         let image = ImageBlock {
             width: size.width as usize,
             height: size.height as usize,
+            inside: inside as usize,
             samples: self.samples_in_block() as usize,
             sample_bytes: size_of::<T>(),
             dtype: self.dtype,

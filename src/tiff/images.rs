@@ -44,7 +44,10 @@ pub(crate) fn linked(
         && let Some(file) = beside.open(FileOf::Mask)?
     {
         let mask = beside_mask(&*file, image, &mut images, options);
-        images.mask = mask.map_err(|error| error.with_path(FileOf::Mask.suffix().as_ref()))?;
+        images.mask = mask.map_err(|error| {
+            // Its own name is not known here, so the message says which file it is.
+            Error::unsupported(format!("the mask beside it (.msk): {error}"), "mend or remove it")
+        })?;
     }
     if images.overviews.is_empty()
         && let Some(file) = beside.open(FileOf::Overviews)?
