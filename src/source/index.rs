@@ -474,7 +474,7 @@ impl Profile {
             image,
             unplaced: None,
             band_nodata: None,
-            oddities: Vec::new(),
+            oddities: Box::default(),
         };
         Ok(Loaded {
             dataset,
@@ -524,7 +524,7 @@ impl SavedSource<'_> {
             date_time: *date_time,
             unplaced: None,
             band_nodata: None,
-            oddities: Vec::new(),
+            oddities: Box::default(),
         };
         let source = Source {
             dataset: Arc::new(dataset),
