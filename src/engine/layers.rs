@@ -527,6 +527,10 @@ impl<P: Sample> LayerWorker<P> {
             is_float: P::IS_FLOAT,
             weight_bands: carried,
         };
+        // Before any of it is held: the columns of a row, and the rows under one.
+        let reach = |axis: usize| 2.0 * mosaic.kernel.halo(lines[axis].scale) as f64;
+        limited((f64::from(tile.width) * lines[0].scale.abs() + reach(0)) as i64)?;
+        limited(reach(1) as i64)?;
         passes.begin(&job, bands + carried, planes);
         let [(left, right), (top, bottom)] = passes.span();
         let span = limited(right - left)?;
