@@ -65,6 +65,8 @@ pub(crate) fn worker_bytes(mosaic: &Mosaic, chunk: u32, bands: u32, planes: u32)
     let feather = if let Overlap::Feather(px) = mosaic.overlap {
         let margin = 2.0 * f64::from(px);
         let rows = strip_bytes(mosaic) as f64 / (span * (17 * bands + 10 * planes) as f64);
+        // No more than there are under a tile.
+        let rows = rows.min(chunk * most(1) + 2.0 * mosaic.kernel.halo(most(1)) as f64);
         ((span + margin) * (rows + margin) * (8 * bands + planes + 12) as f64) as u64
     } else {
         0
