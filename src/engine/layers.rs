@@ -17,7 +17,7 @@ use crate::mosaic::layer::Mapping;
 use crate::mosaic::{Mosaic, Overlap};
 use crate::ordered::Ticket;
 use crate::resample::axis::{Axis, Float, Line};
-use crate::resample::gather::{Gatherer, Patch, Place};
+use crate::resample::gather::{Gatherer, Patch, Place, RowTaps};
 use crate::resample::separable::{Job, TwoPass};
 use crate::resample::{Kernel, sums_in_f32};
 use crate::sample::Sample;
@@ -66,6 +66,8 @@ pub(crate) fn worker_bytes(mosaic: &Mosaic, chunk: u32, bands: u32, planes: u32)
     let feather = if let Overlap::Feather(px) = mosaic.overlap {
         let margin = 2.0 * f64::from(px);
         let rows = strip_bytes(mosaic) as f64 / (span * (17 * bands + 10 * planes) as f64);
+        // No more than there are under a tile.
+        let rows = rows.min(chunk * most(1) + 2.0 * mosaic.kernel.halo(most(1)) as f64);
         ((span + margin) * (rows + margin) * (8 * bands + planes + 12) as f64) as u64
     } else {
         0
@@ -142,6 +144,7 @@ pub(crate) struct LayerWorker<P> {
     cols: Axis,
     rows: Axis,
     gatherer: Gatherer,
+    row_taps: RowTaps,
     warp: WarpScratch,
     row: RowScratch<P>,
 }
@@ -156,6 +159,8 @@ struct RowScratch<P> {
     weights: Vec<f64>,
     values: Vec<f64>,
     typed: Vec<P>,
+    /// Places whose taps are all valid.
+    whole: Vec<bool>,
     /// A second row of validity, where bands have their own.
     spare: Vec<u8>,
     places: Vec<Place>,
@@ -181,6 +186,7 @@ impl<P: Sample> LayerWorker<P> {
             cols: Axis::default(),
             rows: Axis::default(),
             gatherer: Gatherer::default(),
+            row_taps: RowTaps::default(),
             warp: WarpScratch::default(),
             row: RowScratch {
                 valid: Vec::new(),
@@ -190,6 +196,7 @@ impl<P: Sample> LayerWorker<P> {
                 weights: Vec::new(),
                 values: Vec::new(),
                 typed: Vec::new(),
+                whole: Vec::new(),
                 spare: Vec::new(),
                 places: Vec::new(),
                 blank: Vec::new(),
@@ -530,6 +537,10 @@ impl<P: Sample> LayerWorker<P> {
             is_float: P::IS_FLOAT,
             weight_bands: carried,
         };
+        // Before any of it is held: the columns of a row, and the rows under one.
+        let reach = |axis: usize| 2.0 * mosaic.kernel.halo(lines[axis].scale) as f64;
+        limited((f64::from(tile.width) * lines[0].scale.abs() + reach(0)) as i64)?;
+        limited(reach(1) as i64)?;
         passes.begin(&job, bands + carried, planes);
         let [(left, right), (top, bottom)] = passes.span();
         let span = limited(right - left)?;
@@ -710,7 +721,8 @@ impl<P: Sample> LayerWorker<P> {
         sink: &mut dyn TileSink,
     ) {
         let (mosaic, planes, width) = (task.mosaic(), task.planes(), part.width as usize);
-        let RowScratch { valid, values, weights, covered, places, typed, .. } = &mut self.row;
+        let RowScratch { valid, values, weights, covered, places, typed, whole, .. } =
+            &mut self.row;
         mosaic.places(task.layer, part, part.row + row, &mut self.warp, places);
         covered.clear();
         // A point kernel looks at the pixel under the centre anyway.
@@ -728,9 +740,17 @@ impl<P: Sample> LayerWorker<P> {
         typed.resize(if nearest { bands * width } else { 0 }, P::ZERO);
         let (gatherer, axes) = (&mut self.gatherer, [&self.cols, &self.rows]);
         let on_axes = matches!(mapping, Mapping::Axis { .. });
+        let points = !nearest && !area && !on_axes;
+        if points {
+            self.row_taps.fill(mosaic.kernel, &view.patch(&canvas.samples[..pixels], 0), places);
+        }
         for band in 0..bands {
             let plane = if planes == 1 { 0 } else { band };
             let patch = view.patch(&canvas.samples[band * pixels..][..pixels], plane);
+            if points && (planes > 1 || band == 0) {
+                whole.clear();
+                whole.extend((0..width).map(|x| self.row_taps.is_whole(x, &patch)));
+            }
             for x in (0..width).filter(|x| covered[*x]) {
                 if nearest {
                     let [col, row] = places[x].nearest();
@@ -738,7 +758,9 @@ impl<P: Sample> LayerWorker<P> {
                     typed[band * width + x] = sample;
                 } else {
                     let fraction = mosaic.valid_fraction;
-                    let value = if on_axes {
+                    let value = if points && whole[x] {
+                        Some(self.row_taps.value(x, &patch))
+                    } else if on_axes {
                         gatherer.on_axes(mosaic.kernel, &patch, axes, [x, row as usize], fraction)
                     } else {
                         gatherer.at(mosaic.kernel, &patch, &places[x], fraction)
