@@ -26,7 +26,7 @@ impl Size {
 /// A rectangle of pixels: columns `col .. col + width`, rows `row .. row + height` (half-open).
 ///
 /// Never empty, and its ends fit `u32`. Kept inside its image by whoever makes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
     /// First column.
     pub col: u32,

@@ -173,6 +173,127 @@ pub trait Target: Send {
     /// # Errors
     /// As the operating system says; then the old file, if any, is unchanged.
     fn publish(self: Box<Self>) -> io::Result<()>;
+
+    /// Reads back what was written. Needed for Cloud Optimized GeoTIFF and for resuming only.
+    ///
+    /// # Errors
+    /// [`IoKind::Unsupported`] where there is no reading; as the operating system says.
+    fn read_exact_at(&mut self, _offset: u64, _buffer: &mut [u8]) -> io::Result<()> {
+        Err(IoKind::Unsupported.into())
+    }
+
+    /// A second target beside this one that publishes under the same name, so that this one can serve as
+    /// its spool.
+    ///
+    /// # Errors
+    /// [`IoKind::Unsupported`] where there is none; as the operating system says.
+    fn sibling(&mut self) -> io::Result<Box<dyn Target>> {
+        Err(IoKind::Unsupported.into())
+    }
+
+    /// The file behind it, where there is one.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+
+    /// Copies `len` bytes at `at` of another target to `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn copy_from(
+        &mut self,
+        offset: u64,
+        from: &mut dyn Target,
+        at: u64,
+        len: u64,
+    ) -> io::Result<()> {
+        plain_copy(from, at, len, |place, bytes| self.write_all_at(offset + place, bytes))
+    }
+
+    /// A nameless file for what does not fit in memory; gone with its handle.
+    ///
+    /// # Errors
+    /// [`IoKind::Unsupported`] where there is none; as the operating system says.
+    fn scratch(&mut self) -> io::Result<ScratchFile> {
+        Err(IoKind::Unsupported.into())
+    }
+}
+
+/// A nameless file for what does not fit in memory.
+#[derive(Debug)]
+pub struct ScratchFile(File);
+
+impl ScratchFile {
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        ReadAt::read_exact_at(&self.0, offset, buffer)
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_all_at(&self.0, offset, bytes)
+    }
+}
+
+/// Bytes that a plain copy moves at once.
+const COPY_BYTES: u64 = 1 << 20;
+
+/// Reads pieces and gives them to `write`, each with its place from the start.
+fn plain_copy(
+    from: &mut dyn Target,
+    at: u64,
+    len: u64,
+    mut write: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; len.min(COPY_BYTES) as usize];
+    for start in (0..len).step_by(COPY_BYTES as usize) {
+        let buffer = &mut buffer[..(len - start).min(COPY_BYTES) as usize];
+        from.read_exact_at(at + start, buffer)?;
+        write(start, buffer)?;
+    }
+    Ok(())
+}
+
+fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+    }
+    #[cfg(not(unix))]
+    {
+        use std::io::{Seek, SeekFrom, Write};
+        let mut file = file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)
+    }
+}
+
+/// Copies inside the kernel what it can; returns how many bytes that was.
+#[cfg(target_os = "linux")]
+fn kernel_copy(from: &File, mut at: u64, to: &File, mut offset: u64, len: u64) -> u64 {
+    let mut done = 0;
+    while done < len {
+        let part = usize::try_from(len - done).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut offset), part) {
+            Ok(0) => break,
+            Ok(count) => done += count as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            // Another file system, an old kernel, a full disk: the plain copy does it, or says why not.
+            Err(_) => break,
+        }
+    }
+    done
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kernel_copy(_from: &File, _at: u64, _to: &File, _offset: u64, _len: u64) -> u64 {
+    0
 }
 
 /// A [`Target`] on the local disk: a temporary file beside the output, renamed when it is complete.
@@ -197,17 +318,9 @@ impl StagedFile {
     /// run is writing it; [`crate::error::ErrorKind::Io`] if the directory cannot be written.
     pub fn create(target: &Path, overwrite: bool) -> Result<StagedFile> {
         let target = &check_target(target, overwrite)?;
-        let temporary = temporary_name(target)?;
+        let temporary = own_name(target, "part")?;
         let file = loop {
-            let mut open = OpenOptions::new();
-            open.write(true).create(true).truncate(false);
-            #[cfg(unix)]
-            {
-                // A link under the temporary's name would lead the output into another file.
-                use std::os::unix::fs::OpenOptionsExt;
-                open.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
-            }
-            let file = open.open(&temporary).at(&temporary)?;
+            let file = open_own(&temporary).at(&temporary)?;
             lock(&file, target)?;
             // The one who held the lock before may have renamed or removed the file under us.
             if same_file(&file, &temporary) {
@@ -221,8 +334,8 @@ impl StagedFile {
 }
 
 impl StagedFile {
-    fn mark(&mut self, offset: u64, bytes: &[u8]) {
-        let end = offset + bytes.len() as u64;
+    fn mark(&mut self, offset: u64, len: u64) {
+        let end = offset + len;
         let (start, old_end) = self.unsent.unwrap_or((offset, end));
         self.unsent = Some((start.min(offset), old_end.max(end)));
     }
@@ -255,7 +368,21 @@ pub fn check_target(target: &Path, overwrite: bool) -> Result<PathBuf> {
     Ok(real)
 }
 
-fn temporary_name(target: &Path) -> Result<PathBuf> {
+/// Opens a file of ours beside an output, for reading and writing.
+fn open_own(path: &Path) -> io::Result<File> {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        // A link under our name would lead the output into another file.
+        use std::os::unix::fs::OpenOptionsExt;
+        open.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    }
+    open.open(path)
+}
+
+/// `.NAME.smalti-KIND` beside the output `NAME`.
+fn own_name(target: &Path, kind: &str) -> Result<PathBuf> {
     let Some(name) = target.file_name() else {
         return Err(Error::new(InputError::Output("is not a file name".into())).with_path(target));
     };
@@ -270,7 +397,8 @@ fn temporary_name(target: &Path) -> Result<PathBuf> {
         let digest = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
         temporary.push(format!("{digest:016x}"));
     }
-    temporary.push(".smalti-part");
+    temporary.push(".smalti-");
+    temporary.push(kind);
     Ok(target.with_file_name(temporary))
 }
 
@@ -307,20 +435,50 @@ fn same_file(_file: &File, _path: &Path) -> bool {
 }
 
 impl Target for StagedFile {
-    #[cfg(unix)]
     fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)?;
-        self.mark(offset, bytes);
+        write_all_at(&self.file, offset, bytes)?;
+        self.mark(offset, bytes.len() as u64);
         Ok(())
     }
 
-    #[cfg(not(unix))]
-    fn write_all_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        use std::io::{Seek, SeekFrom, Write};
-        self.file.seek(SeekFrom::Start(offset))?;
-        self.file.write_all(bytes)?;
-        self.mark(offset, bytes);
-        Ok(())
+    fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        ReadAt::read_exact_at(&self.file, offset, buffer)
+    }
+
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+
+    fn sibling(&mut self) -> io::Result<Box<dyn Target>> {
+        let temporary = own_name(&self.target, "cog").map_err(io::Error::other)?;
+        let file = open_own(&temporary)?;
+        // The lock on this file guards that one too.
+        file.set_len(0)?;
+        let target = self.target.clone();
+        Ok(Box::new(StagedFile { file, temporary, target, published: false, unsent: None }))
+    }
+
+    fn copy_from(
+        &mut self,
+        offset: u64,
+        from: &mut dyn Target,
+        at: u64,
+        len: u64,
+    ) -> io::Result<()> {
+        let done = from.file().map_or(0, |file| kernel_copy(file, at, &self.file, offset, len));
+        self.mark(offset, len);
+        let rest = offset + done;
+        plain_copy(from, at + done, len - done, |place, bytes| {
+            write_all_at(&self.file, rest + place, bytes)
+        })
+    }
+
+    fn scratch(&mut self) -> io::Result<ScratchFile> {
+        let path = own_name(&self.target, "spill").map_err(io::Error::other)?;
+        let file = open_own(&path)?;
+        std::fs::remove_file(&path)?;
+        file.set_len(0)?;
+        Ok(ScratchFile(file))
     }
 
     #[cfg(target_os = "linux")]

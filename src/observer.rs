@@ -28,10 +28,16 @@ pub struct Stats {
     pub blocks_written: u64,
     /// Output blocks left out because they hold no data (`--sparse`).
     pub blocks_sparse: u64,
+    /// Output blocks that are a source's compressed bytes, as they were; they count as stored.
+    pub blocks_copied: u64,
+    /// Blocks of overviews that were stored.
+    pub overview_blocks: u64,
     /// Source blocks that were decoded.
     pub blocks_decoded: u64,
     /// Different source blocks that were decoded; `blocks_decoded` over this is the decode count.
     pub blocks_distinct: u64,
+    /// Source blocks that could not be decoded and were left out, each with file, block and reason.
+    pub bad_blocks: Vec<String>,
     /// Pixels (per band) that no source gave a valid value.
     pub samples_invalid: u64,
     /// Those of them that hold the fill value; the others kept the NaN of a source, in an output
@@ -68,6 +74,17 @@ pub enum Warning {
         /// How often it was named.
         times: usize,
     },
+    /// Something odd in the headers of an input, which was read in the likeliest way.
+    #[error("{path}: {what}")]
+    Odd {
+        /// The file.
+        path: String,
+        /// What was odd, and what was made of it.
+        what: String,
+    },
+    /// A block of a source could not be decoded and was left out.
+    #[error("{0}; its pixels were left out")]
+    BadBlock(String),
     /// Pixels that no source covers, in an output without nodata.
     #[error(
         "{count} samples are covered by no valid pixel and became 0; \

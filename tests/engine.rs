@@ -722,6 +722,7 @@ fn demand(threads: usize, chunk: u32, bands: u32, kind: usize, compression: Comp
         shared_validity: kind.is_multiple_of(2),
         pixel_interleaved: kind >= 2,
         compression,
+        overviews: None,
     }
 }
 

@@ -9,7 +9,10 @@ use smalti::mosaic::Overlap;
 use smalti::resample::Kernel;
 use smalti::sample::{DataType, Nodata};
 
-use crate::cli::values::{self, BandList, NodataList, PixelSize};
+#[cfg(feature = "preview")]
+use crate::cli::analysis_args::PreviewArgs;
+use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
+use crate::cli::values::{self, BandList, Chunk, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
 #[derive(Debug, Parser)]
@@ -36,12 +39,23 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Print the values of all bands at points
     Sample(SampleArgs),
+    /// Save the virtual mosaic as JSON, to open it at once later, or as a VRT for GDAL
+    Index(Box<IndexArgs>),
+    /// Show what a mosaic would be, what it would cost, and what is wrong, without writing it
+    Plan(Box<PlanArgs>),
+    /// Say of a point which inputs lie there, their values, and which one counts
+    Explain(Box<ExplainArgs>),
+    /// Write the outlines of inputs, gaps and overlaps as GeoJSON
+    Footprints(Box<FootprintsArgs>),
+    /// Draw a small picture of the mosaic as PNG
+    #[cfg(feature = "preview")]
+    Preview(Box<PreviewArgs>),
 }
 
 /// `smalti mosaic`.
 #[derive(Debug, Args)]
 pub(crate) struct MosaicArgs {
-    /// Files, directories (searched for *.tif and *.tiff), patterns, or @list.txt
+    /// Files, directories (searched for *.tif and *.tiff), patterns, @list.txt, manifests, catalogues
     #[arg(value_name = "IN", required_unless_present = "input_list")]
     pub(crate) inputs: Vec<PathBuf>,
 
@@ -57,9 +71,6 @@ pub(crate) struct MosaicArgs {
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
-
-    #[command(flatten)]
-    pub(crate) bands: BandArgs,
 
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -83,6 +94,10 @@ pub(crate) struct InputArgs {
     #[arg(long)]
     pub(crate) skip_bad: bool,
 
+    /// Leave out blocks of inputs that cannot be decoded, list them at the end, and exit with 3
+    #[arg(long)]
+    pub(crate) skip_bad_blocks: bool,
+
     /// CRS of inputs that have none
     #[arg(long, value_name = "EPSG:n", value_parser = values::crs)]
     pub(crate) assign_crs: Option<Crs>,
@@ -94,6 +109,14 @@ pub(crate) struct InputArgs {
     /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
     pub(crate) src_nodata: Option<NodataList>,
+
+    /// Which input lies on top: the last named, the last by name, the newest, or the finest
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t = SortArg::Input)]
+    pub(crate) sort: SortArg,
+
+    /// Order by an item of GDAL_METADATA: the largest lies on top, with :desc the smallest
+    #[arg(long, value_name = "KEY[:asc|desc]", conflicts_with = "sort")]
+    pub(crate) sort_by: Option<String>,
 }
 
 /// The output's grid.
@@ -172,6 +195,9 @@ pub(crate) struct PixelArgs {
     /// Say which pixels are valid by an internal mask
     #[arg(long)]
     pub(crate) mask: bool,
+
+    #[command(flatten)]
+    pub(crate) bands: BandArgs,
 }
 
 /// The output's bands.
@@ -204,25 +230,27 @@ pub(crate) struct FormatArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
 
-    /// Side of a block (tile) in pixels: a multiple of 16, at most 32768
-    #[arg(short, long, value_name = "N", default_value = "1024", value_parser = values::chunk)]
-    pub(crate) chunk: u32,
+    /// Side of a block (tile) in pixels: a multiple of 16, at most 32768; auto: blocks, codec, predictor
+    /// and order of bands as the inputs have them, so that their blocks can be copied
+    /// [default: 1024, with --cog 512]
+    #[arg(short, long, value_name = "N", value_parser = values::chunk)]
+    pub(crate) chunk: Option<Chunk>,
 
-    /// Each band in blocks of its own, or all bands of a pixel together
-    #[arg(long, value_name = "ORDER", value_enum, default_value_t = InterleaveArg::Band)]
-    pub(crate) interleave: InterleaveArg,
+    /// Each band in blocks of its own, or all bands of a pixel together [default: band, with --cog pixel]
+    #[arg(long, value_name = "ORDER", value_enum)]
+    pub(crate) interleave: Option<InterleaveArg>,
 
-    /// Codec of the blocks
-    #[arg(long, value_name = "CODEC", value_enum, default_value_t = CompressArg::Lzw)]
-    pub(crate) compress: CompressArg,
+    /// Codec of the blocks [default: lzw]
+    #[arg(long, value_name = "CODEC", value_enum)]
+    pub(crate) compress: Option<CompressArg>,
 
     /// Level of the codec: deflate 1 to 9 [default: 6]; the others have none
     #[arg(long, value_name = "N")]
     pub(crate) level: Option<u8>,
 
-    /// Predictor; auto: horizontal for integers, float for floats
-    #[arg(long, value_name = "KIND", value_enum, default_value_t = PredictorArg::Auto)]
-    pub(crate) predictor: PredictorArg,
+    /// Predictor; auto: horizontal for integers, float for floats [default: auto]
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) predictor: Option<PredictorArg>,
 
     /// BigTIFF; auto: if the file could exceed 4 GiB
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = BigTiffArg::Auto)]
@@ -231,6 +259,18 @@ pub(crate) struct FormatArgs {
     /// Do not store blocks without valid pixels
     #[arg(long)]
     pub(crate) sparse: bool,
+
+    /// Write a Cloud Optimized GeoTIFF, with overviews; needs room for a second copy on the disk
+    #[arg(long)]
+    pub(crate) cog: bool,
+
+    /// Add overviews, each half as wide and high as the one before, down to one block
+    #[arg(long, conflicts_with = "cog")]
+    pub(crate) overviews: bool,
+
+    /// How overviews are made [default: average; nearest for palettes and categories]
+    #[arg(long, value_name = "KERNEL", value_enum)]
+    pub(crate) overview_resampling: Option<OverviewArg>,
 
     /// Statistics of each band, taken while writing and stored in the file
     #[arg(long, value_name = "HOW", value_enum, default_value_t = StatsArg::Exact)]
@@ -307,6 +347,15 @@ pub(crate) struct SampleArgs {
     pub(crate) json: bool,
 }
 
+/// `--sort`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SortArg {
+    Input,
+    Name,
+    Date,
+    Resolution,
+}
+
 /// `--resolution`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum ResolutionArg {
@@ -344,6 +393,16 @@ pub(crate) enum ClashArg {
 pub(crate) enum InterleaveArg {
     Band,
     Pixel,
+}
+
+/// `--overview-resampling`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum OverviewArg {
+    Nearest,
+    Average,
+    Bilinear,
+    Cubic,
+    Mode,
 }
 
 /// `--compress`.

@@ -1,52 +1,61 @@
 //! Arguments to options of the library, and every rule between options.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use smalti::codec::{Compression, Encoder, Predictor};
-use smalti::engine::{BigTiff, MemoryLimit, NodataClash, PredictorChoice, WriteOptions};
+use smalti::engine::{
+    BigTiff, MemoryLimit, NodataClash, OverviewKernel, PredictorChoice, WriteOptions,
+};
 use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
 use smalti::mosaic::target::{Align, Resolution, TargetOptions};
 use smalti::mosaic::{MosaicOptions, NodataMode};
-use smalti::source::discover::{discover, read_list};
 use smalti::source::open::{OpenOptions, open_source};
+use smalti::source::sort::SortKey;
 
 use crate::cli::args::{
-    AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InterleaveArg, IoArg,
-    MosaicArgs, NodataModeArg, PredictorArg, ResolutionArg, StatsArg,
+    AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs, InterleaveArg,
+    IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs,
+    SortArg, StatsArg,
 };
-
-/// The inputs' paths, in order: those that are named, then those of `--input-list`.
-pub(crate) fn input_paths(args: &MosaicArgs) -> Result<Vec<PathBuf>> {
-    let mut paths = if args.inputs.is_empty() { Vec::new() } else { discover(&args.inputs)? };
-    if let Some(list) = &args.input.input_list {
-        let mut listed = Vec::new();
-        read_list(list, &mut listed)?;
-        paths.extend(discover(&listed)?);
-    }
-    Ok(paths)
-}
+use crate::cli::values::Chunk;
 
 /// How inputs are opened.
-pub(crate) fn open_options(args: &MosaicArgs) -> OpenOptions {
+pub(crate) fn open_options(input: &InputArgs, threads: usize) -> OpenOptions {
     OpenOptions {
-        threads: threads(args),
-        skip_bad: args.input.skip_bad,
-        assign_crs: args.input.assign_crs.clone().map(Arc::new),
-        override_crs: args.input.override_crs.clone().map(Arc::new),
+        threads,
+        skip_bad: input.skip_bad,
+        assign_crs: input.assign_crs.clone().map(Arc::new),
+        override_crs: input.override_crs.clone().map(Arc::new),
+        read: smalti::tiff::reader::ReadOptions::default(),
+    }
+}
+
+/// What the inputs are sorted by.
+pub(crate) fn sort_key(input: &InputArgs) -> SortKey {
+    match (&input.sort_by, input.sort) {
+        (Some(item), _) => SortKey::parse_item(item),
+        (None, SortArg::Input) => SortKey::Input,
+        (None, SortArg::Name) => SortKey::Name,
+        (None, SortArg::Date) => SortKey::Date,
+        (None, SortArg::Resolution) => SortKey::Resolution,
     }
 }
 
 /// What the mosaic is made of.
-pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
-    let (pixels, bands) = (&args.pixels, &args.bands);
+pub(crate) fn mosaic_options(
+    input: &InputArgs,
+    grid: &GridArgs,
+    pixels: &PixelArgs,
+) -> Result<MosaicOptions> {
+    let bands = &pixels.bands;
     Ok(MosaicOptions {
-        target: target_options(&args.grid),
-        like: args.grid.like.as_deref().map(like_grid).transpose()?,
+        target: target_options(grid),
+        like: grid.like.as_deref().map(like_grid).transpose()?,
         overlap: pixels.overlap,
-        src_nodata: args.input.src_nodata.as_ref().map(|list| list.0.clone()),
+        src_nodata: input.src_nodata.as_ref().map(|list| list.0.clone()),
         nodata: pixels.nodata,
         nodata_mode: pixels.nodata_mode.map(|mode| match mode {
             NodataModeArg::Band => NodataMode::Band,
@@ -62,6 +71,16 @@ pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
         separate: bands.separate,
         expand_palette: bands.expand_palette,
         unscale: bands.unscale,
+    })
+}
+
+/// The part of [`mosaic_options`] that inputs and grid decide.
+pub(crate) fn set_options(input: &InputArgs, grid: &GridArgs) -> Result<MosaicOptions> {
+    Ok(MosaicOptions {
+        target: target_options(grid),
+        like: grid.like.as_deref().map(like_grid).transpose()?,
+        src_nodata: input.src_nodata.as_ref().map(|list| list.0.clone()),
+        ..MosaicOptions::default()
     })
 }
 
@@ -90,38 +109,61 @@ fn like_grid(path: &Path) -> Result<Grid> {
     Ok(Grid { crs: dataset.crs.clone(), transform: dataset.transform, size: dataset.image.size })
 }
 
-fn threads(args: &MosaicArgs) -> usize {
-    args.run.threads.map_or(0, usize::from)
+/// Threads that are wanted; 0 for all cores.
+pub(crate) fn threads(run: &RunArgs) -> usize {
+    run.threads.map_or(0, usize::from)
 }
 
 /// How the mosaic is written. Checks the output's name and the codec's level, so that a wrong one is
 /// told before ten thousand inputs are opened.
 pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
-    let format = &args.format;
-    check_output(&args.output, format.overwrite)?;
-    let compression = compression(format);
+    check_output(&args.output, args.format.overwrite)?;
+    let skip_bad_blocks = args.input.skip_bad_blocks;
+    Ok(WriteOptions { skip_bad_blocks, ..writing(&args.format, &args.pixels, &args.run)? })
+}
+
+/// The part of [`write_options`] that does not need an output.
+pub(crate) fn writing(
+    format: &FormatArgs,
+    pixels: &PixelArgs,
+    run: &RunArgs,
+) -> Result<WriteOptions> {
+    let compression = compression(format.compress);
+    let defaults = WriteOptions::default();
+    if format.overview_resampling.is_some() && !format.cog && !format.overviews {
+        let reason = "there are no overviews without --cog or --overviews".into();
+        return Err(InputError::Option { option: "--overview-resampling", reason }.into());
+    }
     Encoder::new(compression, format.level)?;
     Ok(WriteOptions {
-        threads: threads(args),
-        memory: match (args.run.memory, args.run.cache_fraction) {
+        threads: threads(run),
+        memory: match (run.memory, run.cache_fraction) {
             (Some(bytes), _) => MemoryLimit::Bytes(bytes),
             (None, Some(share)) => MemoryLimit::Fraction(share),
             (None, None) => MemoryLimit::Auto,
         },
-        io: match args.run.io {
+        io: match run.io {
             IoArg::Auto => IoMode::Auto,
             IoArg::Read => IoMode::Read,
             IoArg::Mmap => IoMode::Mmap,
         },
-        chunk: format.chunk,
-        pixel_interleaved: matches!(format.interleave, InterleaveArg::Pixel),
+        skip_bad_blocks: false,
+        chunk: match format.chunk {
+            Some(Chunk::Side(side)) => side,
+            _ if format.cog => 512,
+            _ => defaults.chunk,
+        },
+        pixel_interleaved: match format.interleave {
+            Some(order) => matches!(order, InterleaveArg::Pixel),
+            None => format.cog,
+        },
         compression,
         level: format.level,
         predictor: match format.predictor {
-            PredictorArg::Auto => PredictorChoice::Auto,
-            PredictorArg::None => PredictorChoice::Fixed(Predictor::None),
-            PredictorArg::Horizontal => PredictorChoice::Fixed(Predictor::Horizontal),
-            PredictorArg::Float => PredictorChoice::Fixed(Predictor::Float),
+            None | Some(PredictorArg::Auto) => PredictorChoice::Auto,
+            Some(PredictorArg::None) => PredictorChoice::Fixed(Predictor::None),
+            Some(PredictorArg::Horizontal) => PredictorChoice::Fixed(Predictor::Horizontal),
+            Some(PredictorArg::Float) => PredictorChoice::Fixed(Predictor::Float),
         },
         big_tiff: match format.bigtiff {
             BigTiffArg::Auto => BigTiff::Auto,
@@ -131,25 +173,35 @@ pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
         sparse: format.sparse,
         statistics: format.stats == StatsArg::Exact,
         overwrite: format.overwrite,
-        nodata_clash: match args.pixels.on_nodata_clash {
+        nodata_clash: match pixels.on_nodata_clash {
             ClashArg::Error => NodataClash::Error,
             ClashArg::Warn => NodataClash::Warn,
             ClashArg::Nudge => NodataClash::Nudge,
         },
+        cog: format.cog,
+        overviews: format.overviews,
+        overview_kernel: format.overview_resampling.map(|kernel| match kernel {
+            OverviewArg::Nearest => OverviewKernel::Nearest,
+            OverviewArg::Average => OverviewKernel::Average,
+            OverviewArg::Bilinear => OverviewKernel::Bilinear,
+            OverviewArg::Cubic => OverviewKernel::Cubic,
+            OverviewArg::Mode => OverviewKernel::Mode,
+        }),
     })
 }
 
-fn compression(format: &FormatArgs) -> Compression {
-    match format.compress {
-        CompressArg::None => Compression::None,
-        CompressArg::Lzw => Compression::Lzw,
-        CompressArg::Deflate => Compression::Deflate,
-        CompressArg::Zstd => Compression::Zstd,
-        CompressArg::Packbits => Compression::PackBits,
+fn compression(wanted: Option<CompressArg>) -> Compression {
+    match wanted {
+        Some(CompressArg::None) => Compression::None,
+        None | Some(CompressArg::Lzw) => Compression::Lzw,
+        Some(CompressArg::Deflate) => Compression::Deflate,
+        Some(CompressArg::Zstd) => Compression::Zstd,
+        Some(CompressArg::Packbits) => Compression::PackBits,
     }
 }
 
-fn check_output(path: &Path, overwrite: bool) -> Result<()> {
+/// Refuses an output that cannot be made, before anything is opened.
+pub(crate) fn check_output(path: &Path, overwrite: bool) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
         let reason = format!("there is no directory {}; make it first", parent.display());
@@ -184,8 +236,10 @@ mod tests {
         let (ours, theirs) =
             (write_options(&args).expect("they are valid"), WriteOptions::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
-        let (ours, theirs) =
-            (mosaic_options(&args).expect("they are valid"), MosaicOptions::default());
+        let (ours, theirs) = (
+            mosaic_options(&args.input, &args.grid, &args.pixels).expect("they are valid"),
+            MosaicOptions::default(),
+        );
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
 
@@ -193,7 +247,9 @@ mod tests {
     fn negative_values_are_values() {
         let args =
             mosaic(&["--nodata", "-9999", "--bounds", "-10,-5,0,1", "--src-nodata", "-1,-2"]);
-        let options = mosaic_options(&args.expect("it parses")).expect("they are valid");
+        let args = args.expect("it parses");
+        let options = mosaic_options(&args.input, &args.grid, &args.pixels);
+        let options = options.expect("they are valid");
         assert_eq!(options.target.bounds.map(|b| b.min_x), Some(-10.0));
         assert_eq!(options.src_nodata.map(|values| values.len()), Some(2));
     }

@@ -218,7 +218,13 @@ pub(crate) fn details(mosaic: &Mosaic, report: &Report) {
     );
     row(
         "written",
-        format!("{}, {} left out", count(stats.blocks_written, "block"), stats.blocks_sparse),
+        format!(
+            "{}, {} of them copied as they were, {} left out; {}",
+            count(stats.blocks_written, "block"),
+            stats.blocks_copied,
+            stats.blocks_sparse,
+            count(stats.overview_blocks, "overview block")
+        ),
     );
     row("invalid", count(stats.samples_invalid, "sample"));
 }

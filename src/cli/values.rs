@@ -21,6 +21,22 @@ pub(crate) struct BandList(pub(crate) Vec<u32>);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PixelSize(pub(crate) [f64; 2]);
 
+/// Value of `--stretch`: `[low, high]` in percent.
+#[cfg(feature = "preview")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Percentiles(pub(crate) [f64; 2]);
+
+/// `2,98`.
+#[cfg(feature = "preview")]
+pub(crate) fn percentiles(text: &str) -> Result<Percentiles, String> {
+    match numbers(text).as_deref() {
+        Some([low, high]) if *low >= 0.0 && low < high && *high <= 100.0 => {
+            Ok(Percentiles([*low, *high]))
+        }
+        _ => Err("expected two percentages, the lower one first, e.g. 2,98".into()),
+    }
+}
+
 /// What is wrong with a value, without the option's name: clap says that.
 fn reason(error: &smalti::Error) -> String {
     match error.kind() {
@@ -141,12 +157,25 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number from 0 to 1, e.g. 0.5".to_owned())
 }
 
-/// Side of a block.
-pub(crate) fn chunk(text: &str) -> Result<u32, String> {
+/// `--chunk`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chunk {
+    /// As the inputs have it.
+    Auto,
+    /// This side.
+    Side(u32),
+}
+
+/// Side of a block, or `auto`.
+pub(crate) fn chunk(text: &str) -> Result<Chunk, String> {
+    if text == "auto" {
+        return Ok(Chunk::Auto);
+    }
     text.parse()
         .ok()
         .filter(|side: &u32| (16..=32768).contains(side) && side.is_multiple_of(16))
-        .ok_or_else(|| "expected a multiple of 16 from 16 to 32768".to_owned())
+        .map(Chunk::Side)
+        .ok_or_else(|| "expected auto, or a multiple of 16 from 16 to 32768".to_owned())
 }
 
 /// Bytes: `256M`, `1G`, `64MiB`, `268435456`. K, M, G and T are powers of 1024 with or without `iB`.

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use crate::codec::Compression;
 use crate::engine::layers::worker_bytes;
+use crate::engine::overview::Levels;
+use crate::engine::render::shares_validity;
 use crate::error::{Error, InputError, Result, bytes_text};
-use crate::geometry::Window;
+use crate::geometry::{Size, Window};
 use crate::mosaic::Mosaic;
 use crate::source::streams::{MOST_STREAMS, STREAM_BYTES};
 
@@ -120,6 +122,33 @@ pub struct Demand {
     pub pixel_interleaved: bool,
     /// Codec of the output.
     pub compression: Compression,
+    /// Overviews that are made on the way.
+    pub overviews: Option<OverviewDemand>,
+}
+
+/// What overviews cost, by the options.
+#[derive(Debug, Clone, Copy)]
+pub struct OverviewDemand {
+    /// Bytes of a block of an overview with its validity.
+    pub block_bytes: u64,
+    /// Bytes of what a block gives to the level above, at most.
+    pub piece_bytes: u64,
+    /// Blocks of overviews that wait for more pixels when a row of cells is half done, at most.
+    pub blocks: u64,
+}
+
+impl OverviewDemand {
+    /// For a mosaic and its levels.
+    pub(crate) fn new(mosaic: &Mosaic, levels: &Levels) -> OverviewDemand {
+        let planes = if shares_validity(mosaic) { 1 } else { u64::from(mosaic.bands) };
+        let pixel = mosaic.dtype.size() as u64 * u64::from(mosaic.bands) + planes;
+        let across = |size: &Size| u64::from(size.width.div_ceil(levels.chunk));
+        OverviewDemand {
+            block_bytes: u64::from(levels.chunk).pow(2) * pixel,
+            piece_bytes: Levels::piece_bytes(levels.chunk, pixel),
+            blocks: levels.sizes[1..].iter().map(across).sum(),
+        }
+    }
 }
 
 /// How the budget is shared out.
@@ -139,6 +168,8 @@ pub struct Budget {
     pub reserve_bytes: u64,
     /// Bytes of decoded source blocks that are kept.
     pub cache_bytes: u64,
+    /// Bytes of incomplete overviews that are held; more goes to a scratch file.
+    pub overview_bytes: u64,
 }
 
 impl Demand {
@@ -163,10 +194,29 @@ impl Demand {
         };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
-        let thread = group * plane + validity + mask + interleaved + reading + layers;
+        // While a block is encoded with LZW it may come to half as much again as it has bytes.
+        let encoding = if self.compression == Compression::Lzw { block_samples / 2 } else { 0 };
+        let thread = group * plane + validity + mask + interleaved + encoding + reading + layers;
         let results = if self.pixel_interleaved { 1 } else { group };
-        // Blocks are encoded into the memory in which they wait; a mask is next to nothing.
-        (thread, encoded * results + self.block_pixels / 4)
+        // Blocks are encoded into the memory in which they wait; a mask is next to nothing. With
+        // overviews a result may hold a block of one, and what its own block gives to them.
+        let (made, pieces) = match self.overviews {
+            Some(overviews) => (2, overviews.piece_bytes),
+            None => (1, 0),
+        };
+        (thread, (encoded * results + self.block_pixels / 4) * made + pieces)
+    }
+
+    /// Bytes of incomplete overviews that are held: all that a row of cells leaves behind, or a fifth of
+    /// the budget.
+    fn overview_bytes(&self, total_bytes: u64) -> u64 {
+        let Some(OverviewDemand { block_bytes, blocks, .. }) = self.overviews else { return 0 };
+        (block_bytes * (blocks + 4)).min(total_bytes / 5).max(block_bytes)
+    }
+
+    /// Blocks of overviews that are complete and wait to be encoded, and the coordinating thread's own.
+    fn queued_bytes(&self, threads: usize) -> u64 {
+        self.overviews.map_or(0, |overviews| overviews.block_bytes * (2 * threads as u64 + 3))
     }
 
     /// Shares out a budget: all bands at once and all threads if they fit, then fewer bands at once,
@@ -204,13 +254,19 @@ impl Demand {
         group: u32,
     ) -> Option<Budget> {
         let (thread_bytes, reserve_bytes) = self.costs(mosaic, needs, group);
-        let fixed = FIXED_BYTES + needs.stream_bytes(threads) + thread_bytes * threads as u64;
+        let overview_bytes = self.overview_bytes(total_bytes);
+        let fixed = FIXED_BYTES
+            + needs.stream_bytes(threads)
+            + thread_bytes * threads as u64
+            + overview_bytes
+            + self.queued_bytes(threads);
         // Half a result more lets a thread that is done begin its next while another is behind.
         let least = reserve_bytes * threads as u64;
         let good = (total_bytes / WINDOW_SHARE).max(least + reserve_bytes / 2);
-        [good, least].into_iter().find_map(|window_bytes| {
+        // Where memory is tight, a block that is decoded twice costs more than a thread that waits.
+        [(good, total_bytes / 2), (least, 0)].into_iter().find_map(|(window_bytes, enough)| {
             let cache_bytes = total_bytes.checked_sub(fixed + window_bytes)?;
-            (cache_bytes >= needs.least_cache()).then_some(Budget {
+            (cache_bytes >= needs.least_cache().max(enough)).then_some(Budget {
                 total_bytes,
                 threads,
                 band_group: group,
@@ -218,6 +274,7 @@ impl Demand {
                 window_bytes,
                 reserve_bytes,
                 cache_bytes,
+                overview_bytes,
             })
         })
     }
@@ -226,6 +283,8 @@ impl Demand {
         let (thread, reserve) = self.costs(mosaic, needs, group);
         let together =
             FIXED_BYTES + needs.stream_bytes(self.threads) + thread + reserve + needs.least_cache();
+        let overviews = self.overview_bytes(0) + self.queued_bytes(1);
+        let together = together + overviews + overviews / 4;
         let need_bytes = together.max(needs.decoded * LARGEST_SHARE);
         let name = |id: usize| mosaic.sources()[id].path().display();
         let mebibytes = need_bytes.div_ceil(1 << 20);
@@ -386,8 +445,9 @@ mod tests {
     #[test]
     fn more_bands_at_once_never_cost_less() {
         let needs = SourceNeeds { decoded: 1 << 20, stored: 1 << 18, ..SourceNeeds::default() };
-        let source = crate::source::open::open_source(Path::new("fixtures/sources/relief_1.tif"));
-        let mosaic = Mosaic::new(vec![source.unwrap()], &Default::default()).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sources/relief_1.tif");
+        let source = crate::source::open::open_source(&source).unwrap();
+        let mosaic = Mosaic::new(vec![source], &crate::mosaic::MosaicOptions::default()).unwrap();
         let mut cases = 0;
         for chunk in [16u32, 256, 1024, 2048, 32768] {
             for pixel_interleaved in [false, true] {
@@ -401,6 +461,7 @@ mod tests {
                     shared_validity: false,
                     pixel_interleaved,
                     compression: Compression::Lzw,
+                    overviews: None,
                 };
                 let costs: Vec<(u64, u64)> =
                     (1..=12).map(|g| demand.costs(&mosaic, &needs, g)).collect();

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::composite;
 use crate::geometry::Window;
 use crate::sample::Sample;
 
@@ -71,6 +72,25 @@ impl<T: Sample> Canvas<T> {
             self.prepare();
             self.blank = true;
         }
+    }
+
+    /// Makes it hold finished samples; `None` is a canvas that stays blank.
+    pub(crate) fn load(
+        &mut self,
+        window: Window,
+        bands: Range<u32>,
+        planes: usize,
+        finished: Option<(&[T], &[u8])>,
+        keeps_nan: bool,
+    ) {
+        self.restart(window, bands, planes == 1);
+        let Some((samples, valid)) = finished else { return };
+        (self.blank, self.keeps_nan) = (false, keeps_nan);
+        self.samples.clear();
+        self.samples.extend_from_slice(samples);
+        self.valid.clear();
+        self.valid.extend_from_slice(valid);
+        self.left -= composite::count_valid(valid);
     }
 
     /// Whether no source left anything here; then there are no samples either.

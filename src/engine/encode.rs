@@ -16,23 +16,28 @@ pub(crate) enum Encoded {
     Sparse,
     /// Its bytes.
     Bytes(Vec<u8>),
+    /// A source's bytes, as they are.
+    Copied(Vec<u8>),
 }
 
 impl Encoded {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Encoded::Sparse => &[],
-            Encoded::Bytes(bytes) => bytes,
+            Encoded::Bytes(bytes) | Encoded::Copied(bytes) => bytes,
         }
     }
 
     fn into_bytes(self) -> Vec<u8> {
         match self {
             Encoded::Sparse => Vec::new(),
-            Encoded::Bytes(bytes) => bytes,
+            Encoded::Bytes(bytes) | Encoded::Copied(bytes) => bytes,
         }
     }
 }
+
+/// Bytes that stand for a block of a finished canvas, by the block's index; `None` where it is encoded.
+pub(crate) type Copies = Vec<Option<Vec<u8>>>;
 
 /// How blocks are encoded; the same for a whole run.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +124,13 @@ impl<T: Sample> BlockEncoder<T> {
     }
 
     /// Finishes the canvas's samples and encodes them. The canvas is used up.
-    pub(crate) fn encode(&mut self, canvas: &mut Canvas<T>) -> Result<EncodedCanvas> {
+    ///
+    /// `finished` sees the canvas in between, and may say which blocks need not be encoded.
+    pub(crate) fn encode(
+        &mut self,
+        canvas: &mut Canvas<T>,
+        finished: impl FnOnce(&Canvas<T>) -> Result<Copies>,
+    ) -> Result<EncodedCanvas> {
         let bands = canvas.bands.len();
         let mut out = EncodedCanvas {
             blocks: Vec::with_capacity(bands + 1),
@@ -130,11 +141,14 @@ impl<T: Sample> BlockEncoder<T> {
             kept_nan: 0,
         };
         if canvas.is_blank() {
+            finished(canvas)?;
             return self.encode_blank(canvas, out);
         }
         for index in 0..bands {
             self.finish_band(canvas, index, &mut out);
         }
+        let mut copies = finished(canvas)?;
+        copies.resize(bands + 1, None);
         if self.format.mask || self.format.alpha.is_some() {
             self.any_valid(canvas);
         }
@@ -150,11 +164,13 @@ impl<T: Sample> BlockEncoder<T> {
         // The alpha band that is added is as empty as all others together, and reads as 0.
         let added = self.format.alpha.is_none() || self.reads_as_absent(T::ZERO);
         let all_sparse = added && sparse.iter().all(|s| *s);
-        expand(canvas, self.format.chunk);
         let plane = (self.format.chunk as usize).pow(2);
+        expand(canvas, self.format.chunk);
         if self.format.pixel_interleaved {
             out.blocks.push(if all_sparse {
                 Encoded::Sparse
+            } else if let Some(bytes) = copies[0].take() {
+                Encoded::Copied(bytes)
             } else {
                 interleave(&canvas.samples, plane, &mut self.block);
                 let spp = canvas.samples.len() / plane;
@@ -167,7 +183,11 @@ impl<T: Sample> BlockEncoder<T> {
         }
         for (index, samples) in canvas.samples.chunks_exact_mut(plane).enumerate() {
             let skip = sparse.get(index).copied().unwrap_or(all_sparse);
-            out.blocks.push(if skip { Encoded::Sparse } else { self.encode_block(samples, 1)? });
+            out.blocks.push(match copies.get_mut(index).and_then(Option::take) {
+                _ if skip => Encoded::Sparse,
+                Some(bytes) => Encoded::Copied(bytes),
+                None => self.encode_block(samples, 1)?,
+            });
         }
         Ok(out)
     }

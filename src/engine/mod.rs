@@ -3,10 +3,16 @@
 pub mod budget;
 mod canvas;
 mod encode;
+pub mod estimate;
 mod layers;
+mod overview;
 mod paint;
+mod pyramid;
+mod reduce;
 mod render;
 mod rows;
+mod run;
+mod spec;
 pub mod stats;
 mod tile;
 mod write;
@@ -21,6 +27,7 @@ use crate::source::blocks::Blocks;
 use crate::with_dtype;
 
 pub use budget::MemoryLimit;
+pub use reduce::OverviewKernel;
 pub use write::{BigTiff, NodataClash, PredictorChoice, Report, WriteOptions, write, write_to};
 
 use canvas::Canvas;

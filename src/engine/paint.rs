@@ -63,9 +63,9 @@ pub(crate) struct Painter<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     request: Request,
-    /// Layer of its source, and the reference row at which it ends.
+    /// Layer of its source, and its reference rows.
     layer: u32,
-    row_end: i64,
+    rows: (i64, i64),
 }
 
 /// Scratch memory of one thread that paints.
@@ -212,9 +212,10 @@ impl Painter<'_> {
                 None => return Ok(false),
             }
             if !takes && uses != u64::MAX {
-                let row_end = placed.place.row + i64::from(block.row_end());
-                let layer = self.mosaic.layer_of(placed.id);
-                scratch.held.entry((placed.id, id)).or_insert(Held { request, layer, row_end });
+                let row = |row: u32| placed.place.row + i64::from(row);
+                let (layer, rows) =
+                    (self.mosaic.layer_of(placed.id), (row(block.row), row(block.row_end())));
+                scratch.held.entry((placed.id, id)).or_insert(Held { request, layer, rows });
             }
         }
         self.read_mask(placed, block, scratch)?;
@@ -279,15 +280,16 @@ impl Painter<'_> {
         source.dtype().is_float() || source.has_nodata()
     }
 
-    /// Lets go of blocks that a cell is done with: those of a layer that end at or above the first
-    /// reference row that it still needs, by `needed`.
+    /// Lets go of blocks that a cell is done with: those of a layer that lie beyond the reference rows
+    /// that it still needs.
     pub(crate) fn release<T>(
         &self,
         scratch: &mut PaintScratch<T>,
-        needed: impl Fn(u32) -> Option<i64>,
+        needed: impl Fn(u32) -> Option<Range<i64>>,
     ) {
         scratch.held.retain(|_, held| {
-            let keep = needed(held.layer).is_some_and(|row| held.row_end > row);
+            let meets = |rows: Range<i64>| held.rows.0 < rows.end && held.rows.1 > rows.start;
+            let keep = needed(held.layer).is_some_and(meets);
             if !keep {
                 self.blocks.release(held.request);
             }

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use crate::composite;
 use crate::engine::canvas::Canvas;
-use crate::engine::layers::{LayerTask, LayerWorker, RenderLayer, STRIP_PX, SUM_BYTES};
+use crate::engine::layers::{
+    LayerTask, LayerWorker, RenderLayer, SHARED_ROWS, STRIP_PX, SUM_BYTES,
+};
 use crate::engine::paint::{Frame, PaintScratch, Painter, Uses};
 use crate::engine::tile::{CanvasSink, SinkRules, SinkScratch, SumSink};
 use crate::error::Result;
@@ -132,6 +134,9 @@ impl Renderer<'_> {
         let adds_up =
             mosaic.overlap.accumulates() && mosaic.stack().is_some_and(|s| s.groups.len() > 1);
         let tiles = self.tiles(canvas.window, &order, adds_up, bands.len());
+        // Strips that are decoded as a stream are read downwards only.
+        let streamed = |id: &u32| mosaic.sources()[*id as usize].dataset.image.is_streamed();
+        let upward = canvas.window.col / canvas.window.width % 2 == 1 && !hits.iter().any(streamed);
         for (index, tile) in tiles.iter().enumerate() {
             if adds_up {
                 sums.begin(mosaic.overlap, rules, *tile, bands.clone(), self.shared);
@@ -153,6 +158,7 @@ impl Renderer<'_> {
                     bands: bands.clone(),
                     shared: self.shared,
                     is_last: index + 1 == tiles.len(),
+                    upward,
                     ticket,
                 };
                 if adds_up {
@@ -170,20 +176,24 @@ impl Renderer<'_> {
         Ok(())
     }
 
-    /// Cuts a window into tiles: columns that are not too wide for the layers' strips, and rows where
-    /// sums over layers must be kept.
+    /// Cuts a window into tiles where its strips would be too wide, or where sums over layers must be
+    /// kept. Tiles beside each other come one after the other, and are only so high that the source
+    /// blocks that they share stay in the cache.
     fn tiles(&self, window: Window, layers: &[u32], adds_up: bool, bands: usize) -> Vec<Window> {
-        let scale =
-            layers.iter().map(|layer| self.mosaic.layer_scale(*layer)[0]).fold(0.0, f64::max);
-        let mut width = window.width;
-        if f64::from(width) * scale > 1.5 * STRIP_PX {
-            width = ((STRIP_PX / scale) as u32).clamp(1, window.width);
+        let scales: Vec<[f64; 2]> =
+            layers.iter().map(|layer| self.mosaic.layer_scale(*layer)).collect();
+        let most = |axis: usize| scales.iter().map(|scale| scale[axis]).fold(0.0, f64::max);
+        let (mut width, mut height) = (window.width, window.height);
+        if f64::from(width) * most(0) > 1.5 * STRIP_PX {
+            width = ((STRIP_PX / most(0)) as u32).clamp(1, window.width);
+            let halo = self.mosaic.kernel.halo(most(1)) as f64;
+            let rows = (8.0 * halo).max(SHARED_ROWS) / most(1);
+            height = (rows as u32).clamp(1, window.height);
         }
-        let mut height = window.height;
         if adds_up {
             let planes = if self.shared { 1 } else { bands };
             let rows = SUM_BYTES as usize / ((bands * 8 + planes * 9) * width as usize).max(1);
-            height = u32::try_from(rows).unwrap_or(height).clamp(1, window.height);
+            height = u32::try_from(rows).unwrap_or(height).clamp(1, height);
         }
         let mut tiles = Vec::new();
         for row in (window.row..window.row_end()).step_by(height as usize) {

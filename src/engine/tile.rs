@@ -95,6 +95,8 @@ pub(crate) struct CanvasSink<'a, T> {
     judges_pixels: bool,
     scratch: &'a mut SinkScratch<T>,
     run: Run,
+    /// Nothing valid is in the row yet: samples need not look for it.
+    replaces: bool,
 }
 
 /// Memory of a sink.
@@ -120,7 +122,15 @@ impl<'a, T: Sample> CanvasSink<'a, T> {
         judges_pixels: bool,
         scratch: &'a mut SinkScratch<T>,
     ) -> CanvasSink<'a, T> {
-        CanvasSink { canvas, overlap, rules, judges_pixels, scratch, run: Run::default() }
+        CanvasSink {
+            canvas,
+            overlap,
+            rules,
+            judges_pixels,
+            scratch,
+            run: Run::default(),
+            replaces: false,
+        }
     }
 
     fn at(&self, index: usize) -> usize {
@@ -134,6 +144,12 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
         if self.canvas.is_blank() {
             self.canvas.prepare();
         }
+        let planes = if self.canvas.shared { 1 } else { self.canvas.bands.len() };
+        // What is invalid stays invalid, and is filled at the end.
+        self.replaces = (0..planes).all(|plane| {
+            let at = self.at(plane);
+            self.canvas.valid[at..at + run.width].iter().all(|v| *v == 0)
+        });
         let SinkScratch { valid: own, pixel, .. } = &mut self.scratch;
         own.clear();
         own.extend_from_slice(valid);
@@ -155,22 +171,35 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
         let at = self.at(index);
         let plane = if self.canvas.shared { 0 } else { index };
         let valid_at = self.at(plane);
-        self.scratch.samples.resize(width, T::ZERO);
         let first = self.canvas.bands.start;
-        match self.rules.opaque_at(first, index) {
-            Some(opaque) => self.scratch.samples.fill(T::from_f64(opaque)),
-            None => values.convert_into(&mut self.scratch.samples),
-        }
-        let (src, src_valid) =
-            (&self.scratch.samples, &self.scratch.valid[plane * width..][..width]);
-        if self.rules.may_saturate && self.rules.opaque_at(first, index).is_none() {
+        let opaque = self.rules.opaque_at(first, index);
+        if self.rules.may_saturate && opaque.is_none() {
             // Only what is seen counts; marks of samples that hide others are not ones.
             let hidden = &self.canvas.valid[valid_at..valid_at + width];
+            let src_valid = &self.scratch.valid[plane * width..][..width];
             let seen = src_valid.iter().zip(hidden).map(|(s, d)| u8::from(*s == 1 && *d == 0));
             self.scratch.pixel.clear();
             self.scratch.pixel.extend(seen);
             self.canvas.saturated += values.count_saturated::<T>(&self.scratch.pixel);
         }
+        if self.replaces && opaque.is_none() {
+            let keeps_nan = self.canvas.may_keep_nan;
+            let dst = &mut self.canvas.samples[at..at + width];
+            values.convert_into(dst);
+            if keeps_nan {
+                // A NaN where nothing is valid would pass for one that a source has.
+                let valid = &self.scratch.valid[plane * width..][..width];
+                dst.iter_mut().zip(valid).filter(|(_, v)| **v == 0).for_each(|(d, _)| *d = T::ZERO);
+            }
+            return;
+        }
+        self.scratch.samples.resize(width, T::ZERO);
+        match opaque {
+            Some(opaque) => self.scratch.samples.fill(T::from_f64(opaque)),
+            None => values.convert_into(&mut self.scratch.samples),
+        }
+        let (src, src_valid) =
+            (&self.scratch.samples, &self.scratch.valid[plane * width..][..width]);
         let dst = &mut self.canvas.samples[at..at + width];
         let dst_valid = &self.canvas.valid[valid_at..valid_at + width];
         match self.overlap {

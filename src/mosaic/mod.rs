@@ -2,11 +2,14 @@
 
 pub mod agree;
 pub(crate) mod bands;
+pub mod coverage;
+pub mod describe;
 pub mod facts;
 pub mod index;
 pub mod layer;
 pub mod plan;
 pub mod target;
+pub mod vrt_out;
 
 use std::sync::Arc;
 

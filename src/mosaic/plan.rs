@@ -6,6 +6,8 @@
 //! neighbour on its side, but keeps the source blocks that straddle two rows of cells for longer; a
 //! column ends where few source blocks would be cut.
 
+use std::ops::Range;
+
 use crate::geometry::{Size, Window};
 use crate::mosaic::Mosaic;
 
@@ -22,7 +24,24 @@ pub struct Schedule {
     chunk: u32,
     /// First cell column of each column of cells, then the end.
     columns: Vec<u32>,
+    /// Squares of cells that are done one after the other; empty if there are none.
+    squares: Squares,
 }
+
+/// Squares of `side` cells in Morton order: the number of the first cell of each, then its column and row
+/// of squares.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Squares {
+    side: u32,
+    order: Vec<(u64, u32, u32)>,
+}
+
+/// Most cells on a side of a square, and fewest.
+const SQUARE_CELLS: std::ops::RangeInclusive<u32> = 8..=64;
+/// Bytes of incomplete overviews that a row of cells in a square should leave behind at most.
+const SQUARE_BYTES: u64 = 64 << 20;
+/// Most squares: their list is held.
+const MOST_SQUARES: u64 = 1 << 18;
 
 /// One place in the output: its column and row of cells, and its pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +59,33 @@ impl Schedule {
     pub fn new(mosaic: &Mosaic, chunk: u32) -> Schedule {
         let size = mosaic.grid.size;
         let across = size.width.div_ceil(chunk);
-        Schedule { size, chunk, columns: column_ends(mosaic, chunk, across) }
+        let columns = column_ends(mosaic, chunk, across);
+        Schedule { size, chunk, columns, squares: Squares::default() }
+    }
+
+    /// The same in squares, so that what overviews wait for stays bounded: a square is done before the
+    /// next begins. `block_bytes` is what an incomplete block of an overview holds.
+    pub fn in_squares(mosaic: &Mosaic, chunk: u32, block_bytes: u64) -> Schedule {
+        let mut schedule = Schedule::new(mosaic, chunk);
+        let mut side = *SQUARE_CELLS.end();
+        while side > *SQUARE_CELLS.start() && u64::from(side) * block_bytes > SQUARE_BYTES {
+            side /= 2;
+        }
+        let count = |side: u32| {
+            let (across, down) = (schedule.across().div_ceil(side), schedule.down().div_ceil(side));
+            u64::from(across) * u64::from(down)
+        };
+        while count(side) > MOST_SQUARES {
+            side *= 2;
+        }
+        schedule.squares = Squares::new(schedule.across(), schedule.down(), side);
+        schedule
     }
 
     /// Row by row over the whole mosaic.
     pub fn rows(size: Size, chunk: u32) -> Schedule {
-        Schedule { size, chunk, columns: vec![0, size.width.div_ceil(chunk)] }
+        let columns = vec![0, size.width.div_ceil(chunk)];
+        Schedule { size, chunk, columns, squares: Squares::default() }
     }
 
     /// Cells in a row of cells.
@@ -70,13 +110,10 @@ impl Schedule {
 
     /// The cell at a place in the order.
     pub fn cell(&self, index: u64) -> Cell {
-        let down = u64::from(self.down());
-        // Cells before column `c` are `columns[c] * down`.
-        let column = self.columns.partition_point(|start| u64::from(*start) * down <= index) - 1;
-        let start = self.columns[column];
-        let width = u64::from(self.columns[column + 1] - start);
-        let rest = index - u64::from(start) * down;
-        let (bx, by) = (start + (rest % width) as u32, (rest / width) as u32);
+        let (bx, by) = match self.squares.find(index, self.across(), self.down()) {
+            Some((rest, cols, rows)) => self.cell_in_square(rest, cols, rows),
+            None => self.cell_in_columns(index),
+        };
         let (col, row) = (bx * self.chunk, by * self.chunk);
         let window = Window {
             col,
@@ -87,12 +124,70 @@ impl Schedule {
         Cell { bx, by, window }
     }
 
+    fn cell_in_square(&self, mut rest: u64, cols: Range<u32>, rows: Range<u32>) -> (u32, u32) {
+        let mut start = cols.start;
+        let ends = &self.columns[self.columns.partition_point(|end| *end <= start)..];
+        for end in ends.iter().map(|end| (*end).min(cols.end)) {
+            let width = u64::from(end - start);
+            let cells = width * u64::from(rows.end - rows.start);
+            if rest < cells {
+                return (start + (rest % width) as u32, rows.start + (rest / width) as u32);
+            }
+            (rest, start) = (rest - cells, end);
+        }
+        // The last column ends where the mosaic does.
+        (cols.end - 1, rows.end - 1)
+    }
+
+    fn cell_in_columns(&self, index: u64) -> (u32, u32) {
+        let down = u64::from(self.down());
+        // Cells before column `c` are `columns[c] * down`.
+        let column = self.columns.partition_point(|start| u64::from(*start) * down <= index) - 1;
+        let start = self.columns[column];
+        let width = u64::from(self.columns[column + 1] - start);
+        let rest = index - u64::from(start) * down;
+        (start + (rest % width) as u32, (rest / width) as u32)
+    }
+
     /// Number of cells that a window of the grid meets.
     pub fn cells_of(&self, window: Window) -> u64 {
         let span =
             |start: u32, end: u32| u64::from((end - 1) / self.chunk - start / self.chunk + 1);
         span(window.col, window.col_end()) * span(window.row, window.row_end())
     }
+}
+
+impl Squares {
+    fn new(across: u32, down: u32, side: u32) -> Squares {
+        let mut places: Vec<(u32, u32)> = (0..down.div_ceil(side))
+            .flat_map(|y| (0..across.div_ceil(side)).map(move |x| (x, y)))
+            .collect();
+        places.sort_by_key(|(x, y)| morton(*x, *y));
+        let mut first = 0;
+        let order = places.into_iter().map(|(x, y)| {
+            let own = first;
+            let cells = |at: u32, all: u32| u64::from(side.min(all - at * side));
+            first += cells(x, across) * cells(y, down);
+            (own, x, y)
+        });
+        Squares { side, order: order.collect() }
+    }
+
+    /// The square of a cell: which of its cells it is, and its columns and rows of cells.
+    fn find(&self, index: u64, across: u32, down: u32) -> Option<(u64, Range<u32>, Range<u32>)> {
+        let place = self.order.partition_point(|(first, ..)| *first <= index).checked_sub(1)?;
+        let (first, x, y) = self.order[place];
+        let range =
+            |at: u32, all: u32| at * self.side..((at + 1).saturating_mul(self.side)).min(all);
+        Some((index - first, range(x, across), range(y, down)))
+    }
+}
+
+/// The bits of both, interleaved.
+fn morton(x: u32, y: u32) -> u64 {
+    let spread =
+        |v: u32| (0..32).fold(0u64, |sum, bit| sum | (u64::from(v >> bit & 1) << (2 * bit)));
+    spread(x) | spread(y) << 1
 }
 
 /// What the source blocks cost at the borders between cell columns.
@@ -195,7 +290,7 @@ mod tests {
     fn every_cell_comes_once() {
         let size = Size { width: 1000, height: 700 };
         for columns in [vec![0, 10], vec![0, 3, 4, 10], vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
-            let schedule = Schedule { size, chunk: 100, columns };
+            let schedule = Schedule { size, chunk: 100, columns, squares: Squares::default() };
             let mut seen = vec![0; 70];
             for index in 0..schedule.cells() {
                 let cell = schedule.cell(index);
@@ -227,7 +322,7 @@ mod tests {
                 for step in [1, 2, 7, 1000] {
                     let mut columns: Vec<u32> = (0..across).step_by(step).collect();
                     columns.push(across);
-                    let schedule = Schedule { size, chunk, columns };
+                    let schedule = Schedule { size, chunk, columns, squares: Squares::default() };
                     assert_partition(&schedule);
                     cases += 1;
                 }
@@ -252,7 +347,8 @@ mod tests {
     #[test]
     fn columns_go_from_top_to_bottom_and_rows_from_left_to_right() {
         let size = Size { width: 500, height: 300 };
-        let schedule = Schedule { size, chunk: 100, columns: vec![0, 2, 5] };
+        let schedule =
+            Schedule { size, chunk: 100, columns: vec![0, 2, 5], squares: Squares::default() };
         let order: Vec<(u32, u32)> =
             (0..15).map(|index| schedule.cell(index)).map(|cell| (cell.bx, cell.by)).collect();
         let expected = [

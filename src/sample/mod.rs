@@ -284,9 +284,14 @@ macro_rules! integer_sample {
             const MAX_INT: i128 = $t::MAX as i128;
             #[inline]
             fn to_f64(self) -> f64 { self as f64 }
-            // `as` from a float saturates and takes NaN to 0.
+            // `as` from a float saturates and takes NaN to 0. Half is added as the number just below it:
+            // the sum with 0.49999999999999994 would round up to 1 otherwise, and sums of other halves
+            // round to the whole number as they should. `f64::round` is a call on plain x86-64.
             #[inline]
-            fn from_f64(value: f64) -> Self { value.round() as $t }
+            fn from_f64(value: f64) -> Self {
+                const HALF: f64 = 0.499_999_999_999_999_94;
+                (value + HALF.copysign(value)) as $t
+            }
             #[inline]
             fn to_i128(self) -> i128 { self as i128 }
             #[inline]

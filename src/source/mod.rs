@@ -2,18 +2,28 @@
 
 pub mod blocks;
 pub mod cache;
+pub mod catalog;
 pub mod discover;
+pub mod entry;
 pub mod files;
+pub mod index;
+pub mod manifest;
 pub mod open;
+pub mod relative;
+pub mod sort;
 pub(crate) mod streams;
 
 pub mod view;
+mod vrt_flatten;
+mod vrt_in;
+mod xml;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::geometry::{GeoTransform, Size, Window};
 use crate::sample::{DataType, Nodata};
+use crate::tiff::FileOf;
 use crate::tiff::layout::Layout;
 use crate::tiff::reader::Dataset;
 
@@ -63,11 +73,17 @@ pub struct Source {
     pub dataset: Arc<Dataset>,
     /// Its state when it was opened.
     pub stamp: FileStamp,
+    /// The state of the files beside it that belong to it (`.ovr`, `.msk`).
+    pub beside: Box<[(FileOf, FileStamp)]>,
     /// Its nodata, after `--src-nodata`; by band of the source, not of the dataset.
     pub nodata: SourceNodata,
     /// The part of the dataset that is the source, its bands and their values; all of it, as it is,
     /// without one.
     pub view: Option<Arc<View>>,
+    /// Where a manifest wants it in the stack: the higher, the further on top; 0 without a word.
+    pub priority: f64,
+    /// Something counts in place of what the file itself says.
+    pub overridden: bool,
 }
 
 impl Source {

@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod builder;
+pub(crate) mod mosaics;
 pub(crate) mod reader;
 
 use std::ffi::OsStr;

@@ -63,11 +63,25 @@ struct Decoded {
     absent_blocks: usize,
 }
 
+/// Reads and decodes the overviews of `path`, the finest first, each with its mask.
+pub(crate) fn read_overviews(path: &Path) -> Result<Vec<Picture>, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let file = File::open(&bytes)?;
+    let kind = |ifd: &Ifd| ints(ifd, 254).map_or(0, |v| v[0]);
+    let masks: Vec<&Ifd> = file.ifds.iter().filter(|i| kind(i) & 5 == 5).collect();
+    let overviews = file.ifds.iter().filter(|i| kind(i) & 5 == 1);
+    overviews.enumerate().map(|(n, ifd)| picture(&file, ifd, masks.get(n).copied())).collect()
+}
+
 fn decode(bytes: &[u8]) -> Result<Picture, String> {
     let file = File::open(bytes)?;
     let kind = |ifd: &Ifd| ints(ifd, 254).map_or(0, |v| v[0]);
     let main = file.ifds.iter().find(|i| kind(i) & 5 == 0).ok_or("no full-resolution picture")?;
     let mask = file.ifds.iter().find(|i| kind(i) & 5 == 4);
+    picture(&file, main, mask)
+}
+
+fn picture(file: &File<'_>, main: &Ifd, mask: Option<&Ifd>) -> Result<Picture, String> {
     let shape = Shape::of(main)?;
     let decoded = file.decode_picture(main, &shape)?;
     let mask = match mask {
