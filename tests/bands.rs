@@ -25,11 +25,17 @@ fn disagreement_is_refused_by_name() {
         (&["bands_reordered/a.tif", "--bands", "1,4"], &["no band 4", "3 bands", "a.tif"]),
         (&["palette_expanded/a.tif", "palette_expanded/b.tif"], &["palette", "--expand-palette"]),
         (&["palette_and_rgb/b.tif", "bands_reordered/a.tif"], &["bands"]),
-        (&["palette_kept/a.tif", "--resampling", "cubic"], &["nearest", "mode", "--expand-palette"]),
+        (
+            &["palette_kept/a.tif", "--resampling", "cubic"],
+            &["nearest", "mode", "--expand-palette"],
+        ),
         (&["palette_kept/a.tif", "--overlap", "mean"], &["last or first", "--expand-palette"]),
         (&["unscale_i16/a.tif", "unscale_i16/b.tif"], &["scale and offset", "--unscale"]),
         (&["scale_kept/a.tif", "--overlap", "sum"], &["offset", "--unscale"]),
-        (&["separate/a.tif", "separate/b.tif", "--separate", "--nodata-mode", "any"], &["--nodata-mode"]),
+        (
+            &["separate/a.tif", "separate/b.tif", "--separate", "--nodata-mode", "any"],
+            &["--nodata-mode"],
+        ),
         (&["min_i64/a.tif", "max_u64/a.tif"], &["int64", "uint64", "--dtype"]),
         (&["bands_reordered/a.tif", "--dtype", "complex64"], &["complex"]),
     ];
