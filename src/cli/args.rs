@@ -73,9 +73,6 @@ pub(crate) struct MosaicArgs {
     pub(crate) pixels: PixelArgs,
 
     #[command(flatten)]
-    pub(crate) bands: BandArgs,
-
-    #[command(flatten)]
     pub(crate) format: FormatArgs,
 
     #[command(flatten)]
@@ -215,6 +212,9 @@ pub(crate) struct PixelArgs {
     /// Say which pixels are valid by an internal mask
     #[arg(long)]
     pub(crate) mask: bool,
+
+    #[command(flatten)]
+    pub(crate) bands: BandArgs,
 }
 
 /// The output's bands.

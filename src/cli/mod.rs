@@ -72,8 +72,7 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     log_to_stderr(args.talk.verbose);
     let mut write_options = config::write_options(args)?;
-    let mut mosaic_options =
-        config::mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)?;
+    let mut mosaic_options = config::mosaic_options(&args.input, &args.grid, &args.pixels)?;
     let entries = inputs::gather(&args.inputs, &args.input)?;
     inputs::take_hints(&entries.hints, &args.grid, &mut mosaic_options);
     // Also of inputs that turn out bad, and of the grid's model: nothing that is named is replaced.

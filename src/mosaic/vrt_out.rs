@@ -101,6 +101,15 @@ fn refuse(mosaic: &Mosaic) -> Result<()> {
             hint,
         ));
     }
+    // GDAL leaves a band at 0 where a source says nothing of it: transparent instead of opaque.
+    let changed = |source: &&Source| {
+        let view = source.view.as_ref().is_some_and(|v| v.expand_palette || v.among.is_some());
+        view || mosaic.facts.alpha_band.is_some_and(|alpha| source.pick(alpha).is_none())
+    };
+    if let Some(source) = mosaic.sources().iter().find(changed) {
+        let feature = "an input without alpha beside others that have it, in a VRT";
+        return Err(Error::unsupported(feature, "write the mosaic itself").with_path(source.path()));
+    }
     if mosaic.dtype == DataType::F64 || mosaic.dtype.size() < 8 {
         return Ok(());
     }
