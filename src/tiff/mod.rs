@@ -16,6 +16,7 @@ pub(crate) mod images;
 pub mod layout;
 pub(crate) mod packed;
 pub mod reader;
+pub(crate) mod table;
 pub mod tag;
 pub mod writer;
 
