@@ -166,6 +166,12 @@ impl Layout {
                 return Err(FormatError::MissingTag { tag: counts, name: tag::name(counts) }.into());
             }
         };
+        // One raw strip that says where it is and not how long: its length is known (as in libtiff).
+        let one = matches!(&self.counts, Table::Inline(counts) if **counts == [0]);
+        let placed = matches!(&self.offsets, Table::Inline(offsets) if **offsets != [0]);
+        if one && placed && self.compression == Compression::None {
+            self.counts = Table::Computed;
+        }
         self.check_tables(reader)
     }
 
@@ -184,7 +190,10 @@ impl Layout {
                 if extent.len == 0 {
                     continue;
                 }
-                let end = extent.offset.saturating_add(extent.len);
+                // What a raw block's count says beyond its length does not matter.
+                let raw_len = extent.len.min(raw);
+                let is_raw = self.compression == Compression::None;
+                let end = extent.offset.saturating_add(if is_raw { raw_len } else { extent.len });
                 let file_len = reader.file_len();
                 if end > file_len {
                     let what = "a block of pixels";
