@@ -144,3 +144,42 @@ impl Decoder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A build without a codec names the feature that would bring it.
+    #[test]
+    fn a_missing_codec_names_its_feature() {
+        let features = [
+            (Compression::Jpeg, "jpeg", cfg!(feature = "jpeg")),
+            (Compression::WebP, "webp", cfg!(feature = "webp")),
+            (Compression::Lerc, "lerc", cfg!(feature = "lerc")),
+            (Compression::Lzma, "lzma", cfg!(feature = "lzma")),
+            (Compression::CcittG4, "ccitt", cfg!(feature = "ccitt")),
+            (Compression::CcittRle, "ccitt", cfg!(feature = "ccitt")),
+        ];
+        for (scheme, name, built_in) in features {
+            assert_eq!(scheme.missing_feature(), (!built_in).then_some(name), "{scheme}");
+            let params = Params::default();
+            let block = ImageBlock {
+                width: 8,
+                height: 1,
+                inside: 1,
+                samples: 1,
+                sample_bytes: 1,
+                dtype: DataType::U8,
+                params: &params,
+            };
+            // Nothing decodes from no bytes, with or without the codec.
+            let mut decoder = Decoder::new();
+            if scheme.is_image() {
+                assert!(decoder.decode_image(scheme, &block, &[], &mut [0; 8]).is_err());
+            } else if scheme.is_fax() {
+                assert!(decoder.decode_fax(scheme, &block, &[], &mut [0; 1]).is_err());
+            }
+        }
+        assert!(Compression::ALL.iter().all(|scheme| scheme.missing_feature().is_none()));
+    }
+}
