@@ -19,6 +19,7 @@ pub mod layout;
 pub(crate) mod packed;
 pub mod reader;
 pub(crate) mod saved;
+pub(crate) mod table;
 pub(crate) mod tables;
 pub mod tag;
 pub mod writer;

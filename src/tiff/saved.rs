@@ -18,7 +18,8 @@ use crate::geometry::Size;
 use crate::sample::DataType;
 use crate::tiff::FileOf;
 use crate::tiff::format::Packing;
-use crate::tiff::layout::{INLINE_BLOCKS, Layout, MAX_BANDS, MAX_BLOCK_BYTES, Table};
+use crate::tiff::layout::{Layout, MAX_BANDS, MAX_BLOCK_BYTES};
+use crate::tiff::table::{INLINE_BLOCKS, Table};
 
 /// Most blocks of an image: tables of 2^46 bytes.
 const MAX_BLOCKS: u64 = 1 << 43;
