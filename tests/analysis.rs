@@ -386,7 +386,9 @@ fn an_exported_vrt_names_places_and_comes_back() {
     }
     env.ok(&["mosaic", "m.vrt", "-o", "m.tif"]);
     env.ok(&["mosaic", "a.tif", "b & <b>.tif", "c.tif", "-o", "f.tif", "--nodata", "9"]);
-    assert!(fs::read(env.path("m.tif")).unwrap() == fs::read(env.path("f.tif")).unwrap());
+    // (The CRS has another citation, so the bytes differ.)
+    let (back, files) = (env.picture("m.tif"), env.picture("f.tif"));
+    assert_eq!((back.samples, back.nodata), (files.samples, files.nodata));
     tiles[0].0.clone().moved(0.5, 0.0).write(&env.path("off.tif"));
     env.fails(
         &["index", "a.tif", "off.tif", "-o", "o.vrt"],

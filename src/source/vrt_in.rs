@@ -276,6 +276,10 @@ impl Parser<'_> {
                 other => return Err(refuse(format!("{:?} of a source", short(other)))),
             }
         }
+        if raw.nodata.is_some() && raw.use_mask {
+            // GDAL looks at NODATA alone then, which is hardly what was meant.
+            return Err(refuse("a source with both NODATA and UseMaskBand".into()));
+        }
         Ok(raw)
     }
 
