@@ -50,6 +50,7 @@
 pub mod codec;
 pub mod composite;
 pub mod crs;
+pub(crate) mod digest;
 pub mod engine;
 pub mod error;
 pub mod geometry;
@@ -63,5 +64,6 @@ pub mod resample;
 pub mod sample;
 pub mod source;
 pub mod tiff;
+pub mod warp;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,6 +1,8 @@
 //! Replays what fuzzing has found (`fixtures/fuzz`), then mutates files and streams with a seeded
 //! generator. Coverage-guided fuzzers run the same targets (`support/targets.rs`).
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

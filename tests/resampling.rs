@@ -13,10 +13,11 @@ use smalti::geometry::Bounds;
 use smalti::mosaic::target::{Resolution, TargetOptions};
 use smalti::mosaic::{MosaicOptions, NodataMode, Overlap};
 use smalti::resample::Kernel;
-use smalti::sample::Nodata;
+use smalti::sample::{DataType, Nodata};
 
 use support::builder::{Geotiff, Random};
 use support::mosaics::{DTYPES, Files, difference, kernels, read_all};
+use support::oracle::{Composite, Place, Placed};
 
 // ---- split and merge -----------------------------------------------------------------------------
 
@@ -253,4 +254,184 @@ fn a_cut_raster_mosaics_to_what_the_whole_gives() {
     let [mosaics, samples, valid] = counts.get();
     assert!(mosaics >= CASES as usize * 14, "{mosaics} mosaics");
     assert!(samples > 1_000_000 && valid > 500_000, "{samples} samples, {valid} valid");
+}
+
+// ---- brute force ---------------------------------------------------------------------------------
+
+/// Pixel sizes of the output in those of the source, and a shift of the output.
+const GEOMETRIES: [([f64; 2], [f64; 2]); 7] = [
+    ([0.31, 0.43], [0.0, 0.0]),
+    ([0.5, 0.25], [0.0, 0.0]),
+    ([1.0, 1.0], [0.3, -0.45]),
+    ([2.0, 3.0], [0.0, 0.0]),
+    ([2.5, 1.7], [0.21, 0.13]),
+    ([7.3, 0.6], [-1.37, 0.5]),
+    ([9.7, 11.3], [2.11, -3.3]),
+];
+
+/// A source of 23 × 19 pixels with holes of a kind: 0 none, 1 nodata, 2 a mask, 3 NaN.
+fn holed(dtype: (u16, u16), holes: usize, transform: [f64; 6]) -> Geotiff {
+    let mut random = Random(u64::from(dtype.0) * 7 + u64::from(dtype.1) + holes as u64 * 100);
+    let most = match dtype {
+        (8, 1) => 255,
+        (8, _) => 100,
+        (16, 1) => 65535,
+        _ => 30000,
+    };
+    let hole = if holes == 3 { f64::NAN } else { 7.0 };
+    let mut picture = Geotiff::typed([23, 19, 1], dtype, |_, row, col| {
+        let gap = (row / 4 + col / 5) % 3 == 0 && (row + col) % 4 != 0;
+        if holes % 2 == 1 && (gap || random.below(8) == 0) {
+            return hole;
+        }
+        let value = 8.0 + random.below(most - 8) as f64;
+        if dtype.1 == 3 {
+            value / 7.0 - 1000.0
+        } else {
+            value - if dtype.1 == 2 { 30.0 } else { 0.0 }
+        }
+    });
+    picture.transform = transform;
+    if holes == 1 {
+        picture.nodata = Some("7".to_owned());
+    }
+    if holes == 2 {
+        picture.mask = Some((0..23 * 19).map(|_| random.below(10) > 3).collect());
+    }
+    picture
+}
+
+#[test]
+fn every_kernel_is_its_brute_force() {
+    let data = [((8, 1), 1), ((16, 1), 0), ((16, 2), 2), ((32, 3), 3), ((64, 3), 1), ((32, 2), 2)];
+    let [mut mosaics, mut compared, mut left_out, mut invalid] = [0usize; 4];
+    for (placement, data_at) in
+        [0, 2, 3, 4, 5, 6].into_iter().flat_map(|p| (0..6).map(move |d| (p, d)))
+    {
+        let (dtype, holes) = data[data_at];
+        let picture = holed(dtype, holes, PLACEMENTS[placement]);
+        let files = Files::new(std::slice::from_ref(&picture));
+        let nodata = (holes == 1).then_some(7.0);
+        let placed = Placed::new(&picture, 0, [0, 0], nodata);
+        let composite = Composite::new(vec![placed], Overlap::Last);
+        let values = composite.sources[0].values.iter().copied().filter(|v| !v.is_nan());
+        let (low, high) = values.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
+        for (index, (scale, shift)) in GEOMETRIES.into_iter().enumerate() {
+            for kernel in kernels() {
+                let fraction = if (index + data_at) % 3 == 0 { 0.55 } else { 0.0 };
+                let options = geometry_options(&picture, scale, shift, kernel, fraction);
+                let mosaic = files.mosaic(&options).unwrap();
+                let (got, valid) = read_all(&mosaic).unwrap();
+                let grid = mosaic.grid.transform.coefficients();
+                mosaics += 1;
+                for row in 0..mosaic.grid.size.height {
+                    for col in 0..mosaic.grid.size.width {
+                        let place = Place::new(grid, picture.transform, col, row);
+                        let want = composite.at(kernel, &place, fraction);
+                        if place.is_doubtful() || want.as_ref().is_some_and(|w| w.doubtful) {
+                            left_out += 1;
+                            continue;
+                        }
+                        let at = format!(
+                            "{kernel:?} {dtype:?} holes {holes} placement {placement} {scale:?} {shift:?} at {col}, {row}"
+                        );
+                        assert_eq!(
+                            valid.is_valid(0, col, row),
+                            want.is_some(),
+                            "{at}: {want:?}, got {}",
+                            got.get_f64(0, col, row)
+                        );
+                        let Some(want) = want else {
+                            invalid += 1;
+                            continue;
+                        };
+                        compared += 1;
+                        let value = got.get_f64(0, col, row);
+                        let tolerance = tolerance_of(kernel, dtype, low, high, scale, want.slack);
+                        let near = |want: &f64| {
+                            (value - saturated(*want, mosaic.dtype)).abs() <= tolerance
+                        };
+                        assert!(want.values.iter().any(near), "{at}: {value}, expected {want:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(mosaics, 6 * 6 * 7 * 14);
+    assert!(left_out * 40 < compared, "{left_out} left out of {compared}");
+    assert!(compared > 1_000_000 && invalid > 200_000, "{compared} compared, {invalid} invalid");
+}
+
+fn geometry_options(
+    picture: &Geotiff,
+    scale: [f64; 2],
+    shift: [f64; 2],
+    kernel: Kernel,
+    valid_fraction: f64,
+) -> MosaicOptions {
+    let split = Split {
+        size: [picture.width, picture.height, 1],
+        dtype: picture.dtype,
+        holes: 0,
+        has_mask: false,
+        placement: 0,
+        target: 4,
+        overlap: Overlap::Last,
+        seed: 0,
+    };
+    let mut target = target(&split, picture);
+    let [_, dx, rx, _, ry, dy] = picture.transform;
+    let res = [dx.hypot(ry), rx.hypot(dy)];
+    target.resolution = Resolution::Fixed([res[0] * scale[0], res[1] * scale[1]]);
+    // The shift of the split is (0.3, -0.45).
+    target.bounds = target.bounds.map(|b| Bounds {
+        min_x: b.min_x + (shift[0] - 0.3) * res[0],
+        max_x: b.max_x + (shift[0] - 0.3) * res[0],
+        min_y: b.min_y + (shift[1] + 0.45) * res[1],
+        max_y: b.max_y + (shift[1] + 0.45) * res[1],
+    });
+    MosaicOptions { target, kernel, valid_fraction, ..MosaicOptions::default() }
+}
+
+/// What a value of the brute force is in a type of integers: in its range.
+fn saturated(value: f64, dtype: DataType) -> f64 {
+    match dtype {
+        DataType::U8 => value.clamp(0.0, 255.0),
+        DataType::U16 => value.clamp(0.0, 65535.0),
+        DataType::I8 => value.clamp(-128.0, 127.0),
+        DataType::I16 => value.clamp(-32768.0, 32767.0),
+        DataType::U32 | DataType::U64 => value.max(0.0),
+        _ => value,
+    }
+}
+
+/// Positions are rounded to 2^-20 px (SPEC §4.5a), half of which a value may change by, times its range
+/// and for sums times the pixels under one; `f32` holds 24 bits; integers round by a half.
+fn tolerance_of(
+    kernel: Kernel,
+    (bits, format): (u16, u16),
+    low: f64,
+    high: f64,
+    scale: [f64; 2],
+    slack: f64,
+) -> f64 {
+    let picks = matches!(
+        kernel,
+        Kernel::Nearest
+            | Kernel::Mode
+            | Kernel::Min
+            | Kernel::Max
+            | Kernel::Med
+            | Kernel::Q1
+            | Kernel::Q3
+    );
+    if picks {
+        return 0.0;
+    }
+    let area = if kernel == Kernel::Sum { scale[0].max(1.0) * scale[1].max(1.0) } else { 1.0 };
+    let moved = 3e-6 * (high - low).max(high.abs()).max(low.abs()) * area * slack;
+    match (bits, format) {
+        (_, 3) => moved,
+        _ => 0.5 + moved.max(0.03),
+    }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use smalti::mosaic::Overlap;
 use smalti::sample::Nodata;
 
-use crate::cli::args::{FormatArgs, GridArgs, InputArgs, PixelArgs, RunArgs};
+use crate::cli::args::{BandArgs, FormatArgs, GridArgs, InputArgs, PixelArgs, RunArgs};
 use crate::cli::values;
 
 /// Which mosaic.
@@ -67,6 +67,9 @@ pub(crate) struct PlanArgs {
     pub(crate) pixels: PixelArgs,
 
     #[command(flatten)]
+    pub(crate) bands: BandArgs,
+
+    #[command(flatten)]
     pub(crate) format: FormatArgs,
 
     #[command(flatten)]
@@ -93,6 +96,9 @@ pub(crate) struct ExplainArgs {
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
+
+    #[command(flatten)]
+    pub(crate) bands: BandArgs,
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
@@ -176,6 +182,9 @@ pub(crate) struct PreviewArgs {
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
+
+    #[command(flatten)]
+    pub(crate) bands: BandArgs,
 
     /// Replace OUT.png if it exists
     #[arg(long)]

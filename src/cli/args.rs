@@ -12,7 +12,7 @@ use smalti::sample::{DataType, Nodata};
 #[cfg(feature = "preview")]
 use crate::cli::analysis_args::PreviewArgs;
 use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
-use crate::cli::values::{self, Chunk, NodataList, PixelSize};
+use crate::cli::values::{self, BandList, Chunk, CrsChoice, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
 #[derive(Debug, Parser)]
@@ -73,6 +73,9 @@ pub(crate) struct MosaicArgs {
     pub(crate) pixels: PixelArgs,
 
     #[command(flatten)]
+    pub(crate) bands: BandArgs,
+
+    #[command(flatten)]
     pub(crate) format: FormatArgs,
 
     #[command(flatten)]
@@ -98,13 +101,17 @@ pub(crate) struct InputArgs {
     #[arg(long)]
     pub(crate) skip_bad_blocks: bool,
 
-    /// CRS of inputs that have none
-    #[arg(long, value_name = "EPSG:n", value_parser = values::crs)]
+    /// CRS of inputs that have none: EPSG:n, ESRI:n, WKT, PROJJSON, a PROJ string, or a file with one
+    #[arg(long, value_name = "CRS", value_parser = values::crs)]
     pub(crate) assign_crs: Option<Crs>,
 
     /// CRS of all inputs, whatever they say; nothing is reprojected
-    #[arg(long, value_name = "EPSG:n", value_parser = values::crs, conflicts_with = "assign_crs")]
+    #[arg(long, value_name = "CRS", value_parser = values::crs, conflicts_with = "assign_crs")]
     pub(crate) override_crs: Option<Crs>,
+
+    /// Reproject even where no datum operation is known: longitude and latitude are taken as they are
+    #[arg(long)]
+    pub(crate) allow_ballpark: bool,
 
     /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
@@ -127,6 +134,15 @@ pub(crate) struct InputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Grid")]
 pub(crate) struct GridArgs {
+    /// CRS of the output: EPSG:n, ESRI:n, WKT, PROJJSON, a PROJ string, a file with one, or `auto` for that of the
+    /// inputs that covers most [default: the one that all inputs share]
+    #[arg(long, value_name = "CRS", value_parser = values::crs_choice)]
+    pub(crate) crs: Option<CrsChoice>,
+
+    /// Most that a reprojected position may be off, in input pixels (0: exact)
+    #[arg(long, value_name = "PX", default_value_t = 0.125, value_parser = values::warp_error)]
+    pub(crate) warp_error: f64,
+
     /// Pixel size from those of the inputs [default: highest]
     #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = false)]
     pub(crate) resolution: Option<ResolutionArg>,
@@ -201,6 +217,28 @@ pub(crate) struct PixelArgs {
     pub(crate) mask: bool,
 }
 
+/// The output's bands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Bands")]
+pub(crate) struct BandArgs {
+    /// Bands of the inputs to take, from 1, in this order [default: all]
+    #[arg(long, value_name = "N[,N...]", value_parser = values::bands)]
+    pub(crate) bands: Option<BandList>,
+
+    /// Make a band of each input: its first, or with --bands all that are named
+    #[arg(long)]
+    pub(crate) separate: bool,
+
+    /// Make red, green and blue of the indices of palettes
+    #[arg(long)]
+    pub(crate) expand_palette: bool,
+
+    /// Apply the inputs' scale and offset to their samples; makes f32 of integers up to 16 bits and of
+    /// f32, else f64, unless --dtype says otherwise
+    #[arg(long)]
+    pub(crate) unscale: bool,
+}
+
 /// The output file.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -208,6 +246,10 @@ pub(crate) struct FormatArgs {
     /// Replace OUT.tif if it exists; until the new one is complete the old one stays
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    /// Go on with what an earlier run for the same OUT.tif left, if inputs and options are the same
+    #[arg(long)]
+    pub(crate) resume: bool,
 
     /// Side of a block (tile) in pixels: a multiple of 16, at most 32768; auto: blocks, codec, predictor
     /// and order of bands as the inputs have them, so that their blocks can be copied

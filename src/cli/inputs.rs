@@ -35,6 +35,7 @@ pub(crate) fn is_grid_chosen(grid: &GridArgs) -> bool {
         || grid.resolution.is_some()
         || grid.bounds.is_some()
         || grid.tap
+        || grid.crs.is_some()
         || grid.like.is_some()
         || !matches!(grid.align, AlignArg::Corner)
 }

@@ -35,7 +35,8 @@ const LINE: [u8; 4] = [255, 200, 0, 255];
 /// Draws the picture.
 pub(crate) fn run(args: &PreviewArgs) -> Result<Exit, Failure> {
     config::check_output(&args.output, args.overwrite)?;
-    let mut options = config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels)?;
+    let mut options =
+        config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels, &args.bands)?;
     let entries = inputs::gather(&args.set.inputs, &args.set.input)?;
     if is_among(&args.output, &inputs::named(&entries).cloned().collect::<Vec<_>>()) {
         let reason = "is one of the inputs; choose another name".into();

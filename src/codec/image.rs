@@ -14,6 +14,10 @@ pub struct Params {
     pub ycbcr: bool,
     /// Samples are cyan, magenta, yellow and black, and are read as red, green, blue and alpha.
     pub cmyk: bool,
+    /// YCbCrCoefficients (529), bits of `f32`: weights of red, green and blue in Y.
+    pub luma: [u32; 3],
+    /// ReferenceBlackWhite (532), bits of `f32`.
+    pub reference: [u32; 6],
     /// T4Options (292): bit 0 two-dimensional coding, bit 2 fill bits before end marks.
     pub t4_options: u32,
     /// The compression around LERC blobs: the second of LercParameters (50674).
@@ -29,6 +33,8 @@ pub struct ImageBlock<'a> {
     pub width: usize,
     /// Rows.
     pub height: usize,
+    /// Rows that must be there: those inside the image. What has fewer rows than `height` gives zeros below.
+    pub inside: usize,
     /// Samples of a pixel.
     pub samples: usize,
     /// Bytes of a sample of `dtype`.

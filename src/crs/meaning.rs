@@ -75,14 +75,19 @@ impl Meaning {
         }
     }
 
-    /// Whether both mean the same CRS.
-    pub(super) fn same_as(&self, other: &Meaning) -> bool {
+    /// Whether both mean the same CRS but for heights.
+    pub(super) fn same_horizontal(&self, other: &Meaning) -> bool {
         let horizontal = match (&self.horizontal, &other.horizontal) {
             (Horizontal::Known(a), Horizontal::Known(b)) => a.same_horizontal(b),
             (Horizontal::Opaque(a), Horizontal::Opaque(b)) => a.same_as(b),
             _ => false,
         };
-        horizontal && self.same_heights(other) && self.epoch == other.epoch
+        horizontal && self.epoch == other.epoch
+    }
+
+    /// Whether both mean the same CRS.
+    pub(super) fn same_as(&self, other: &Meaning) -> bool {
+        self.same_horizontal(other) && self.same_heights(other)
     }
 
     /// Whether both count heights from one surface in one unit; or neither has heights.

@@ -191,6 +191,26 @@ impl Crs {
         self.meaning().same_heights(other.meaning())
     }
 
+    /// Whether both are the same CRS but for heights.
+    pub fn same_horizontal(&self, other: &Crs) -> bool {
+        self == other || self.meaning().same_horizontal(other.meaning())
+    }
+
+    /// Whether it says what heights are counted from.
+    pub fn has_heights(&self) -> bool {
+        self.meaning().vertical.is_some()
+    }
+
+    /// This horizontal CRS with the heights of another.
+    #[must_use]
+    pub fn with_heights_of(&self, other: &Crs) -> Crs {
+        let is_vertical = |id: u16| (keys::VERTICAL..=keys::VERTICAL_UNITS).contains(&id);
+        let own = self.keys.iter().filter(|(id, _)| !is_vertical(*id));
+        let heights = other.keys.iter().filter(|(id, _)| is_vertical(*id));
+        let all = own.chain(heights).map(|(id, value)| (id, value.clone()));
+        Crs { keys: KeySet::new(all), meaning: OnceLock::new() }
+    }
+
     /// What sort of coordinates it has.
     pub fn kind(&self) -> CrsKind {
         match &self.meaning().horizontal {

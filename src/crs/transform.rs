@@ -109,6 +109,38 @@ pub fn to_degrees(crs: &Crs, points: &mut [[f64; 2]]) -> Result<()> {
     Ok(())
 }
 
+/// x of a full turn of a CRS whose x is proportional to longitude; `None` for others.
+pub fn turn(crs: &Crs) -> Option<f64> {
+    const CYLINDRICAL: &[&str] = &["merc", "webmerc", "eqc", "cea", "mill"];
+    let definition = crs.meaning().known()?;
+    let Some(projection) = &definition.projection else {
+        return Some(std::f64::consts::TAU / definition.base.unit);
+    };
+    if !CYLINDRICAL.contains(&projection.params.proj.as_str()) || projection.axes != *b"en" {
+        return None;
+    }
+    let side = Side::new(definition).ok()?;
+    let meridian = projection.params.value("lon_0").to_radians() + side.meridian;
+    let [west, east] = [-0.5, 0.5].map(|lon| side.forward([meridian + lon, 0.0])[0]);
+    Some((east - west) * std::f64::consts::TAU).filter(|turn| turn.is_finite())
+}
+
+/// y of the edges of a map of the whole Earth, where the CRS has no edge of its own: Web Mercator is square.
+pub fn y_range(crs: &Crs) -> Option<[f64; 2]> {
+    let definition = crs.meaning().known()?;
+    match &definition.projection {
+        None => {
+            let quarter = std::f64::consts::FRAC_PI_2 / definition.base.unit;
+            Some([-quarter, quarter])
+        }
+        Some(projection) if projection.params.proj == "webmerc" => {
+            let half = turn(crs)? / 2.0;
+            Some([-half, half])
+        }
+        Some(_) => None,
+    }
+}
+
 fn understood(crs: &Crs) -> Result<&Definition> {
     match &crs.meaning().horizontal {
         Horizontal::Known(definition) => Ok(definition),

@@ -21,6 +21,7 @@ use crate::resample::gather::{Gatherer, Patch, Place};
 use crate::resample::separable::{Job, TwoPass};
 use crate::resample::{Kernel, sums_in_f32};
 use crate::sample::Sample;
+use crate::warp::WarpScratch;
 
 /// Width of a strip in pixels of its layer that is wide enough to be read well.
 pub(crate) const STRIP_PX: f64 = 8192.0;
@@ -141,6 +142,7 @@ pub(crate) struct LayerWorker<P> {
     cols: Axis,
     rows: Axis,
     gatherer: Gatherer,
+    warp: WarpScratch,
     row: RowScratch<P>,
 }
 
@@ -179,6 +181,7 @@ impl<P: Sample> LayerWorker<P> {
             cols: Axis::default(),
             rows: Axis::default(),
             gatherer: Gatherer::default(),
+            warp: WarpScratch::default(),
             row: RowScratch {
                 valid: Vec::new(),
                 covered: Vec::new(),
@@ -201,7 +204,11 @@ impl<P: Sample> RenderLayer for LayerWorker<P> {
         let kernel = task.mosaic().kernel;
         match task.mosaic().layer_mapping(task.layer) {
             Mapping::Shift { col, row } => self.copy(task, col, row, sink),
-            Mapping::Axis { scale, phase } if kernel.is_separable() => {
+            // Sums in `f64` would lose digits of 64-bit integers that are only picked.
+            Mapping::Axis { scale, phase }
+                if kernel.is_separable()
+                    && (kernel != Kernel::Nearest || P::IS_FLOAT || size_of::<P>() < 8) =>
+            {
                 let lines = [0, 1].map(|axis| Line { scale: scale[axis], phase: phase[axis] });
                 if sums_in_f32(kernel, scale, size_of::<P>(), P::IS_FLOAT) {
                     let mut passes = std::mem::take(&mut self.passes32);
@@ -521,6 +528,7 @@ impl<P: Sample> LayerWorker<P> {
             count: [tile.width, tile.height],
             valid_fraction: mosaic.valid_fraction,
             is_float: P::IS_FLOAT,
+            weight_bands: carried,
         };
         passes.begin(&job, bands + carried, planes);
         let [(left, right), (top, bottom)] = passes.span();
@@ -654,7 +662,9 @@ impl<P: Sample> LayerWorker<P> {
         sink: &mut dyn TileSink,
     ) -> Result<()> {
         let mosaic = task.mosaic();
-        let Some([left, top, right, bottom]) = mosaic.reference_box(task.layer, part) else {
+        let Some([left, top, right, bottom]) =
+            mosaic.reference_box(task.layer, part, &mut self.warp)
+        else {
             return Ok(());
         };
         mosaic.layer_hits(task.layer, [left, top, right, bottom], &mut self.tile_hits);
@@ -701,7 +711,7 @@ impl<P: Sample> LayerWorker<P> {
     ) {
         let (mosaic, planes, width) = (task.mosaic(), task.planes(), part.width as usize);
         let RowScratch { valid, values, weights, covered, places, typed, .. } = &mut self.row;
-        mosaic.places(task.layer, part, part.row + row, places);
+        mosaic.places(task.layer, part, part.row + row, &mut self.warp, places);
         covered.clear();
         // A point kernel looks at the pixel under the centre anyway.
         let area = mosaic.kernel.is_area();

@@ -49,7 +49,7 @@ impl Coverage {
             .map(|w| [w.col, w.row, w.col_end(), w.row_end()])
             .collect();
         let rotated = (0..mosaic.sources().len() as u32)
-            .any(|id| matches!(mosaic.placement(id).0, Mapping::Affine(_)));
+            .any(|id| matches!(mosaic.placement(id).0, Mapping::Affine(_) | Mapping::Warped));
         let size = mosaic.grid.size;
         Coverage::of(&windows, size.width, size.height, !rotated)
     }

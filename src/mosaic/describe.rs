@@ -319,6 +319,7 @@ pub fn misalignments(mosaic: &Mosaic) -> Vec<Finding> {
                 Mapping::Axis { scale, .. } => {
                     format!("have {:.6} × {:.6} pixels for one of the grid", scale[0], scale[1])
                 }
+                Mapping::Warped => "are in another CRS".to_owned(),
                 _ => "are rotated or sheared".to_owned(),
             };
             let path = |id: &u32| sources[*id as usize].path().to_path_buf();

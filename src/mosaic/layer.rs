@@ -28,6 +28,8 @@ pub enum Mapping {
     },
     /// `u = a[0] + (col + 0.5) * a[1] + (row + 0.5) * a[2]`, `v` likewise with `a[3..6]`.
     Affine([f64; 6]),
+    /// Another CRS: the mosaic's warp of the layer's group tells; what is asked of the mapping itself is NaN.
+    Warped,
 }
 
 impl Mapping {
@@ -69,6 +71,7 @@ impl Mapping {
             Mapping::Shift { col, row } => [c + col as f64, r + row as f64],
             Mapping::Axis { scale, phase } => [c * scale[0] + phase[0], r * scale[1] + phase[1]],
             Mapping::Affine(a) => [a[0] + c * a[1] + r * a[2], a[3] + c * a[4] + r * a[5]],
+            Mapping::Warped => [f64::NAN; 2],
         }
     }
 
@@ -84,6 +87,7 @@ impl Mapping {
                 let determinant = a[1] * a[5] - a[2] * a[4];
                 [(du * a[5] - dv * a[2]) / determinant, (dv * a[1] - du * a[4]) / determinant]
             }
+            Mapping::Warped => [f64::NAN; 2],
         }
     }
 
@@ -103,7 +107,7 @@ impl Mapping {
     fn rounding(&self) -> [f64; 2] {
         const ROUNDING_PX: f64 = 1e-6;
         match *self {
-            Mapping::Shift { .. } => [ROUNDING_PX; 2],
+            Mapping::Shift { .. } | Mapping::Warped => [ROUNDING_PX; 2],
             Mapping::Axis { scale, .. } => scale.map(|s| ROUNDING_PX * s.abs().recip().max(1.0)),
             Mapping::Affine(_) => {
                 let ([x0, y0], ends) = (self.invert(0.0, 0.0), [(1.0, 0.0), (0.0, 1.0)]);

@@ -409,6 +409,7 @@ impl SavedView {
             bands: self.bands.as_deref().map(Into::into),
             rescale: self.rescale.as_ref().map(rescale),
             ignore_mask: self.ignore_mask,
+            ..View::default()
         };
         view.check(image.size, image.bands)?;
         Ok(view)
@@ -473,7 +474,7 @@ impl Profile {
             image,
             unplaced: None,
             band_nodata: None,
-            oddities: Vec::new(),
+            oddities: Box::default(),
         };
         Ok(Loaded {
             dataset,
@@ -523,7 +524,7 @@ impl SavedSource<'_> {
             date_time: *date_time,
             unplaced: None,
             band_nodata: None,
-            oddities: Vec::new(),
+            oddities: Box::default(),
         };
         let source = Source {
             dataset: Arc::new(dataset),

@@ -141,7 +141,7 @@ impl Layout {
             counts: Table::Computed,
         };
         layout.split_strips();
-        let stored = layout.row_bytes().saturating_mul(u64::from(layout.rows));
+        let stored = layout.rows_bytes(u64::from(layout.rows));
         let need = stored.max(layout.max_decoded_bytes());
         if need > MAX_BLOCK_BYTES {
             let what = "a block of the image";
@@ -154,7 +154,8 @@ impl Layout {
     /// Makes access blocks of some rows out of large strips.
     pub(super) fn split_strips(&mut self) {
         let whole = self.compression != Compression::None && self.storage_bytes() <= STREAM_BYTES;
-        if whole || self.tiled || !stream::can_stream(self.compression) {
+        let clumps = matches!(self.packing, Packing::YCbCr { .. });
+        if whole || self.tiled || clumps || !stream::can_stream(self.compression) {
             return;
         }
         let row_bytes = self.row_bytes().max(1);
@@ -245,13 +246,23 @@ impl Layout {
         (samples * u64::from(self.bits)).div_ceil(8)
     }
 
+    /// Bytes of the first `rows` rows of a block as stored.
+    pub fn rows_bytes(&self, rows: u64) -> u64 {
+        let Packing::YCbCr { h, v } = self.packing else {
+            return self.row_bytes().saturating_mul(rows);
+        };
+        let clump = u64::from(h) * u64::from(v) + 2;
+        let line = u64::from(self.storage.width).div_ceil(u64::from(h)) * clump;
+        line.saturating_mul(rows.div_ceil(u64::from(v)))
+    }
+
     /// Samples per pixel inside one block: all bands, or 1 if planar.
     pub fn samples_in_block(&self) -> u32 {
         if self.planar { 1 } else { self.bands }
     }
 
     fn storage_bytes(&self) -> u64 {
-        self.row_bytes().saturating_mul(u64::from(self.storage.height))
+        self.rows_bytes(u64::from(self.storage.height))
     }
 
     fn planes(&self) -> u64 {
@@ -301,7 +312,7 @@ impl Layout {
         let row = index / u64::from(self.across()) % down;
         let above = row * u64::from(self.storage.height);
         let rows = u64::from(self.storage.height).min(u64::from(self.size.height) - above);
-        self.row_bytes() * rows
+        self.rows_bytes(rows)
     }
 
     pub(super) fn storage_block_bytes(&self, index: u64) -> u64 {
@@ -314,7 +325,7 @@ impl Layout {
         } else {
             u64::from(self.storage.height).min(u64::from(self.size.height) - above)
         };
-        self.row_bytes() * rows
+        self.rows_bytes(rows)
     }
 
     /// First row and rows of the access blocks in row `by` of blocks; the last ones are short.
