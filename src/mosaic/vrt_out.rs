@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use crate::crs::Crs;
 use crate::error::{Error, InputError, Result, ResultExt};
 use crate::geometry::Window;
-use crate::mosaic::layer::offset_in;
+use crate::mosaic::layer::{Mapping, offset_in};
 use crate::mosaic::{Mosaic, NodataMode, Overlap, ValidityOutput};
 use crate::sample::{DataType, Nodata};
 use crate::source::{Rescale, Source};
@@ -159,6 +159,16 @@ fn places(mosaic: &Mosaic) -> Result<Vec<Place>> {
 /// `None` for a source beyond the grid.
 fn place(mosaic: &Mosaic, id: u32) -> Result<Option<Place>> {
     let source = &mosaic.sources()[id as usize];
+    if mosaic.placement(id).0 == Mapping::Warped {
+        let feature = "an input of another CRS, in a VRT";
+        return Err(Error::unsupported(
+            feature,
+            "give inputs of one CRS, or write the mosaic itself",
+        ));
+    }
+    if source.view.as_ref().is_some_and(|view| view.expand_palette) {
+        return Err(Error::unsupported("an expanded palette, in a VRT", "write the mosaic itself"));
+    }
     let (grid, size) = (&mosaic.grid, source.size());
     let own = source.transform();
     let geographic = grid.crs.as_ref().is_some_and(|crs| crs.is_geographic());
