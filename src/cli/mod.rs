@@ -106,6 +106,13 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
 
 /// A flag that Ctrl-C and SIGTERM set; the second one ends the program at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    // Beyond a limit on the size of files a write then fails, and says so, instead of ending the program.
+    #[cfg(unix)]
+    if let Err(error) =
+        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)))
+    {
+        log::warn!("SIGXFSZ: {error}");
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     let handler = move || {
