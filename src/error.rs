@@ -171,6 +171,14 @@ pub enum InputError {
         /// One line per CRS.
         listing: String,
     },
+    /// Coordinates cannot be carried from one CRS to another as exactly as is promised.
+    #[error("cannot reproject {what}; {hint}")]
+    Transform {
+        /// The CRSs and what is missing, by name.
+        what: String,
+        /// What would help.
+        hint: &'static str,
+    },
     /// A source has no georeferencing.
     #[error("no georeferencing (no tags, no world file); give it one, e.g. gdal_edit.py -a_ullr")]
     NoGeoreference,
@@ -263,6 +271,11 @@ impl Error {
     /// What went wrong.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
+    }
+
+    /// What went wrong, without the file and the place.
+    pub fn into_kind(self) -> ErrorKind {
+        *self.kind
     }
 
     /// The file that the error is about, where one is known.

@@ -64,5 +64,6 @@ pub mod resample;
 pub mod sample;
 pub mod source;
 pub mod tiff;
+pub mod warp;
 
 pub use error::{Error, ErrorKind, Result};

@@ -40,6 +40,8 @@ pub struct Stats {
     pub blocks_decoded: u64,
     /// Different source blocks that were decoded; `blocks_decoded` over this is the decode count.
     pub blocks_distinct: u64,
+    /// Source blocks that could not be decoded and were left out, each with file, block and reason.
+    pub bad_blocks: Vec<String>,
     /// Pixels (per band) that no source gave a valid value.
     pub samples_invalid: u64,
     /// Those of them that hold the fill value; the others kept the NaN of a source, in an output
@@ -47,6 +49,9 @@ pub struct Stats {
     pub samples_zeroed: u64,
     /// Valid samples that equal the output nodata.
     pub nodata_clashes: u64,
+    /// Computed samples (sums, counts, means) that the output's type cannot hold: they became its least
+    /// or largest value.
+    pub samples_saturated: u64,
     /// Seconds spent reading compressed bytes.
     pub read_seconds: f64,
     /// Seconds spent decoding.
@@ -73,6 +78,17 @@ pub enum Warning {
         /// How often it was named.
         times: usize,
     },
+    /// Something odd in the headers of an input, which was read in the likeliest way.
+    #[error("{path}: {what}")]
+    Odd {
+        /// The file.
+        path: String,
+        /// What was odd, and what was made of it.
+        what: String,
+    },
+    /// A block of a source could not be decoded and was left out.
+    #[error("{0}; its pixels were left out")]
+    BadBlock(String),
     /// Pixels that no source covers, in an output without nodata.
     #[error(
         "{count} samples are covered by no valid pixel and became 0; \
@@ -102,6 +118,17 @@ pub enum Warning {
         count: u64,
         /// The output nodata.
         nodata: String,
+    },
+    /// Computed samples that the output's type cannot hold.
+    #[error(
+        "{count} computed samples do not fit {dtype} and became its least or largest value; leave \
+         --dtype out, or choose a larger type"
+    )]
+    Saturated {
+        /// Number of samples.
+        count: u64,
+        /// The output's type.
+        dtype: String,
     },
     /// Most sources lie off the output grid.
     #[error(

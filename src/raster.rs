@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::geometry::Size;
-use crate::sample::{DataType, Sample};
+use crate::sample::{ComplexF32, ComplexF64, ComplexI16, ComplexI32, DataType, Sample};
 use crate::with_dtype;
 
 /// Samples of a rectangle, band after band.
@@ -189,6 +189,10 @@ pub enum AnyRaster {
     I64(Raster<i64>),
     F32(Raster<f32>),
     F64(Raster<f64>),
+    CI16(Raster<ComplexI16>),
+    CI32(Raster<ComplexI32>),
+    CF32(Raster<ComplexF32>),
+    CF64(Raster<ComplexF64>),
 }
 
 /// Runs `$body` with `$raster` bound to the typed raster inside `$any`.
@@ -206,6 +210,10 @@ macro_rules! with_raster {
             $crate::raster::AnyRaster::I64($raster) => $body,
             $crate::raster::AnyRaster::F32($raster) => $body,
             $crate::raster::AnyRaster::F64($raster) => $body,
+            $crate::raster::AnyRaster::CI16($raster) => $body,
+            $crate::raster::AnyRaster::CI32($raster) => $body,
+            $crate::raster::AnyRaster::CF32($raster) => $body,
+            $crate::raster::AnyRaster::CF64($raster) => $body,
         }
     };
 }
@@ -247,7 +255,8 @@ impl AnyRaster {
         with_raster!(self, raster => bytemuck::cast_slice(raster.samples()))
     }
 
-    /// One sample as `f64`: exact but for 64-bit integers beyond 2^53.
+    /// One sample as `f64`: exact but for 64-bit integers beyond 2^53; the real part
+    /// of a complex one.
     ///
     /// # Panics
     /// If it lies outside.
@@ -264,3 +273,4 @@ macro_rules! from_raster {
     )* };
 }
 from_raster!(u8 U8, i8 I8, u16 U16, i16 I16, u32 U32, i32 I32, u64 U64, i64 I64, f32 F32, f64 F64);
+from_raster!(ComplexI16 CI16, ComplexI32 CI32, ComplexF32 CF32, ComplexF64 CF64);

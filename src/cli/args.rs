@@ -9,7 +9,10 @@ use smalti::mosaic::Overlap;
 use smalti::resample::Kernel;
 use smalti::sample::{DataType, Nodata};
 
-use crate::cli::values::{self, Chunk, NodataList, PixelSize};
+#[cfg(feature = "preview")]
+use crate::cli::analysis_args::PreviewArgs;
+use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
+use crate::cli::values::{self, BandList, Chunk, CrsChoice, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
 #[derive(Debug, Parser)]
@@ -36,12 +39,23 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Print the values of all bands at points
     Sample(SampleArgs),
+    /// Save the virtual mosaic as JSON, to open it at once later, or as a VRT for GDAL
+    Index(Box<IndexArgs>),
+    /// Show what a mosaic would be, what it would cost, and what is wrong, without writing it
+    Plan(Box<PlanArgs>),
+    /// Say of a point which inputs lie there, their values, and which one counts
+    Explain(Box<ExplainArgs>),
+    /// Write the outlines of inputs, gaps and overlaps as GeoJSON
+    Footprints(Box<FootprintsArgs>),
+    /// Draw a small picture of the mosaic as PNG
+    #[cfg(feature = "preview")]
+    Preview(Box<PreviewArgs>),
 }
 
 /// `smalti mosaic`.
 #[derive(Debug, Args)]
 pub(crate) struct MosaicArgs {
-    /// Files, directories (searched for *.tif and *.tiff), patterns, or @list.txt
+    /// Files, directories (searched for *.tif and *.tiff), patterns, @list.txt, manifests, catalogues
     #[arg(value_name = "IN", required_unless_present = "input_list")]
     pub(crate) inputs: Vec<PathBuf>,
 
@@ -57,6 +71,9 @@ pub(crate) struct MosaicArgs {
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
+
+    #[command(flatten)]
+    pub(crate) bands: BandArgs,
 
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -80,23 +97,52 @@ pub(crate) struct InputArgs {
     #[arg(long)]
     pub(crate) skip_bad: bool,
 
-    /// CRS of inputs that have none
-    #[arg(long, value_name = "EPSG:n", value_parser = values::crs)]
+    /// Leave out blocks of inputs that cannot be decoded, list them at the end, and exit with 3
+    #[arg(long)]
+    pub(crate) skip_bad_blocks: bool,
+
+    /// CRS of inputs that have none: EPSG:n, ESRI:n, WKT, PROJJSON, a PROJ string, or a file with one
+    #[arg(long, value_name = "CRS", value_parser = values::crs)]
     pub(crate) assign_crs: Option<Crs>,
 
     /// CRS of all inputs, whatever they say; nothing is reprojected
-    #[arg(long, value_name = "EPSG:n", value_parser = values::crs, conflicts_with = "assign_crs")]
+    #[arg(long, value_name = "CRS", value_parser = values::crs, conflicts_with = "assign_crs")]
     pub(crate) override_crs: Option<Crs>,
+
+    /// Reproject even where no datum operation is known: longitude and latitude are taken as they are
+    #[arg(long)]
+    pub(crate) allow_ballpark: bool,
 
     /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
     pub(crate) src_nodata: Option<NodataList>,
+
+    /// Asset of STAC items to take, where they have several rasters
+    #[arg(long, value_name = "KEY")]
+    pub(crate) asset: Option<String>,
+
+    /// Which input lies on top: the last named, the last by name, the newest, or the finest
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t = SortArg::Input)]
+    pub(crate) sort: SortArg,
+
+    /// Order by an item of GDAL_METADATA: the largest lies on top, with :desc the smallest
+    #[arg(long, value_name = "KEY[:asc|desc]", conflicts_with = "sort")]
+    pub(crate) sort_by: Option<String>,
 }
 
 /// The output's grid.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Grid")]
 pub(crate) struct GridArgs {
+    /// CRS of the output: EPSG:n, ESRI:n, WKT, PROJJSON, a PROJ string, a file with one, or `auto` for that of the
+    /// inputs that covers most [default: the one that all inputs share]
+    #[arg(long, value_name = "CRS", value_parser = values::crs_choice)]
+    pub(crate) crs: Option<CrsChoice>,
+
+    /// Most that a reprojected position may be off, in input pixels (0: exact)
+    #[arg(long, value_name = "PX", default_value_t = 0.125, value_parser = values::warp_error)]
+    pub(crate) warp_error: f64,
+
     /// Pixel size from those of the inputs [default: highest]
     #[arg(long, value_name = "POLICY", value_enum, hide_possible_values = false)]
     pub(crate) resolution: Option<ResolutionArg>,
@@ -169,6 +215,28 @@ pub(crate) struct PixelArgs {
     /// Say which pixels are valid by an internal mask
     #[arg(long)]
     pub(crate) mask: bool,
+}
+
+/// The output's bands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Bands")]
+pub(crate) struct BandArgs {
+    /// Bands of the inputs to take, from 1, in this order [default: all]
+    #[arg(long, value_name = "N[,N...]", value_parser = values::bands)]
+    pub(crate) bands: Option<BandList>,
+
+    /// Make a band of each input: its first, or with --bands all that are named
+    #[arg(long)]
+    pub(crate) separate: bool,
+
+    /// Make red, green and blue of the indices of palettes
+    #[arg(long)]
+    pub(crate) expand_palette: bool,
+
+    /// Apply the inputs' scale and offset to their samples; makes f32 of integers up to 16 bits and of
+    /// f32, else f64, unless --dtype says otherwise
+    #[arg(long)]
+    pub(crate) unscale: bool,
 }
 
 /// The output file.
@@ -298,6 +366,15 @@ pub(crate) struct SampleArgs {
     /// Print a JSON array with one object for each point
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `--sort`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum SortArg {
+    Input,
+    Name,
+    Date,
+    Resolution,
 }
 
 /// `--resolution`.

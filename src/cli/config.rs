@@ -1,6 +1,6 @@
 //! Arguments to options of the library, and every rule between options.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use smalti::codec::{Compression, Encoder, Predictor};
@@ -11,47 +11,54 @@ use smalti::engine::{
 use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
+use smalti::mosaic::reproject::{ReprojectOptions, TargetCrs};
 use smalti::mosaic::target::{Align, Resolution, TargetOptions};
 use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode};
 use smalti::observer::{Observer, Warning};
-use smalti::source::discover::{discover, read_list};
 use smalti::source::open::{OpenOptions, open_source};
+use smalti::source::sort::SortKey;
 
 use crate::cli::args::{
-    AlignArg, BigTiffArg, ClashArg, CompressArg, GridArgs, InterleaveArg, IoArg, MosaicArgs,
-    NodataModeArg, OverviewArg, PredictorArg, ResolutionArg, StatsArg,
+    AlignArg, BandArgs, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs,
+    InterleaveArg, IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg,
+    ResolutionArg, RunArgs, SortArg, StatsArg,
 };
-use crate::cli::values::Chunk;
-
-/// The inputs' paths, in order: those that are named, then those of `--input-list`.
-pub(crate) fn input_paths(args: &MosaicArgs) -> Result<Vec<PathBuf>> {
-    let mut paths = if args.inputs.is_empty() { Vec::new() } else { discover(&args.inputs)? };
-    if let Some(list) = &args.input.input_list {
-        let mut listed = Vec::new();
-        read_list(list, &mut listed)?;
-        paths.extend(discover(&listed)?);
-    }
-    Ok(paths)
-}
+use crate::cli::values::{Chunk, CrsChoice};
 
 /// How inputs are opened.
-pub(crate) fn open_options(args: &MosaicArgs) -> OpenOptions {
+pub(crate) fn open_options(input: &InputArgs, threads: usize) -> OpenOptions {
     OpenOptions {
-        threads: threads(args),
-        skip_bad: args.input.skip_bad,
-        assign_crs: args.input.assign_crs.clone().map(Arc::new),
-        override_crs: args.input.override_crs.clone().map(Arc::new),
+        threads,
+        skip_bad: input.skip_bad,
+        assign_crs: input.assign_crs.clone().map(Arc::new),
+        override_crs: input.override_crs.clone().map(Arc::new),
+        read: smalti::tiff::reader::ReadOptions::default(),
+    }
+}
+
+/// What the inputs are sorted by.
+pub(crate) fn sort_key(input: &InputArgs) -> SortKey {
+    match (&input.sort_by, input.sort) {
+        (Some(item), _) => SortKey::parse_item(item),
+        (None, SortArg::Input) => SortKey::Input,
+        (None, SortArg::Name) => SortKey::Name,
+        (None, SortArg::Date) => SortKey::Date,
+        (None, SortArg::Resolution) => SortKey::Resolution,
     }
 }
 
 /// What the mosaic is made of.
-pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
-    let pixels = &args.pixels;
+pub(crate) fn mosaic_options(
+    input: &InputArgs,
+    grid: &GridArgs,
+    pixels: &PixelArgs,
+    bands: &BandArgs,
+) -> Result<MosaicOptions> {
     Ok(MosaicOptions {
-        target: target_options(&args.grid),
-        like: args.grid.like.as_deref().map(like_grid).transpose()?,
+        target: target_options(grid),
+        like: grid.like.as_deref().map(like_grid).transpose()?,
         overlap: pixels.overlap,
-        src_nodata: args.input.src_nodata.as_ref().map(|list| list.0.clone()),
+        src_nodata: input.src_nodata.as_ref().map(|list| list.0.clone()),
         nodata: pixels.nodata,
         nodata_mode: pixels.nodata_mode.map(|mode| match mode {
             NodataModeArg::Band => NodataMode::Band,
@@ -63,7 +70,32 @@ pub(crate) fn mosaic_options(args: &MosaicArgs) -> Result<MosaicOptions> {
         mask: pixels.mask,
         kernel: pixels.resampling,
         valid_fraction: pixels.valid_fraction,
+        bands: bands.bands.as_ref().map(|list| list.0.clone()),
+        separate: bands.separate,
+        expand_palette: bands.expand_palette,
+        unscale: bands.unscale,
+        reproject: reproject_options(input, grid),
     })
+}
+
+/// The part of [`mosaic_options`] that inputs and grid decide.
+pub(crate) fn set_options(input: &InputArgs, grid: &GridArgs) -> Result<MosaicOptions> {
+    Ok(MosaicOptions {
+        target: target_options(grid),
+        like: grid.like.as_deref().map(like_grid).transpose()?,
+        src_nodata: input.src_nodata.as_ref().map(|list| list.0.clone()),
+        reproject: reproject_options(input, grid),
+        ..MosaicOptions::default()
+    })
+}
+
+fn reproject_options(input: &InputArgs, grid: &GridArgs) -> ReprojectOptions {
+    let crs = grid.crs.as_ref().map(|choice| match choice {
+        CrsChoice::Given(crs) => TargetCrs::Given(Arc::new(crs.clone())),
+        CrsChoice::Auto => TargetCrs::Auto,
+    });
+    let (error_px, allow_ballpark) = (grid.warp_error, input.allow_ballpark);
+    ReprojectOptions { crs, error_px, allow_ballpark }
 }
 
 fn target_options(args: &GridArgs) -> TargetOptions {
@@ -91,15 +123,25 @@ fn like_grid(path: &Path) -> Result<Grid> {
     Ok(Grid { crs: dataset.crs.clone(), transform: dataset.transform, size: dataset.image.size })
 }
 
-fn threads(args: &MosaicArgs) -> usize {
-    args.run.threads.map_or(0, usize::from)
+/// Threads that are wanted; 0 for all cores.
+pub(crate) fn threads(run: &RunArgs) -> usize {
+    run.threads.map_or(0, usize::from)
 }
 
 /// How the mosaic is written. Checks the output's name and the codec's level, so that a wrong one is
 /// told before ten thousand inputs are opened.
 pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
-    let format = &args.format;
-    check_output(&args.output, format.overwrite)?;
+    check_output(&args.output, args.format.overwrite)?;
+    let skip_bad_blocks = args.input.skip_bad_blocks;
+    Ok(WriteOptions { skip_bad_blocks, ..writing(&args.format, &args.pixels, &args.run)? })
+}
+
+/// The part of [`write_options`] that does not need an output.
+pub(crate) fn writing(
+    format: &FormatArgs,
+    pixels: &PixelArgs,
+    run: &RunArgs,
+) -> Result<WriteOptions> {
     let compression = compression(format.compress);
     let defaults = WriteOptions::default();
     if format.overview_resampling.is_some() && !format.cog && !format.overviews {
@@ -108,17 +150,18 @@ pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
     }
     Encoder::new(compression, format.level)?;
     Ok(WriteOptions {
-        threads: threads(args),
-        memory: match (args.run.memory, args.run.cache_fraction) {
+        threads: threads(run),
+        memory: match (run.memory, run.cache_fraction) {
             (Some(bytes), _) => MemoryLimit::Bytes(bytes),
             (None, Some(share)) => MemoryLimit::Fraction(share),
             (None, None) => MemoryLimit::Auto,
         },
-        io: match args.run.io {
+        io: match run.io {
             IoArg::Auto => IoMode::Auto,
             IoArg::Read => IoMode::Read,
             IoArg::Mmap => IoMode::Mmap,
         },
+        skip_bad_blocks: false,
         chunk: match format.chunk {
             Some(Chunk::Side(side)) => side,
             _ if format.cog => 512,
@@ -144,7 +187,7 @@ pub(crate) fn write_options(args: &MosaicArgs) -> Result<WriteOptions> {
         sparse: format.sparse,
         statistics: format.stats == StatsArg::Exact,
         overwrite: format.overwrite,
-        nodata_clash: match args.pixels.on_nodata_clash {
+        nodata_clash: match pixels.on_nodata_clash {
             ClashArg::Error => NodataClash::Error,
             ClashArg::Warn => NodataClash::Warn,
             ClashArg::Nudge => NodataClash::Nudge,
@@ -200,7 +243,8 @@ fn compression(wanted: Option<CompressArg>) -> Compression {
     }
 }
 
-fn check_output(path: &Path, overwrite: bool) -> Result<()> {
+/// Refuses an output that cannot be made, before anything is opened.
+pub(crate) fn check_output(path: &Path, overwrite: bool) -> Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
         let reason = format!("there is no directory {}; make it first", parent.display());
@@ -235,8 +279,11 @@ mod tests {
         let (ours, theirs) =
             (write_options(&args).expect("they are valid"), WriteOptions::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
-        let (ours, theirs) =
-            (mosaic_options(&args).expect("they are valid"), MosaicOptions::default());
+        let (ours, theirs) = (
+            mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)
+                .expect("they are valid"),
+            MosaicOptions::default(),
+        );
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
     }
 
@@ -244,7 +291,9 @@ mod tests {
     fn negative_values_are_values() {
         let args =
             mosaic(&["--nodata", "-9999", "--bounds", "-10,-5,0,1", "--src-nodata", "-1,-2"]);
-        let options = mosaic_options(&args.expect("it parses")).expect("they are valid");
+        let args = args.expect("it parses");
+        let options = mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands);
+        let options = options.expect("they are valid");
         assert_eq!(options.target.bounds.map(|b| b.min_x), Some(-10.0));
         assert_eq!(options.src_nodata.map(|values| values.len()), Some(2));
     }

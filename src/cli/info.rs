@@ -11,9 +11,9 @@ use smalti::engine::stats::{BandStats, digits};
 use smalti::error::{Result as LibraryResult, ResultExt as _};
 use smalti::sample::Nodata;
 use smalti::source::Source;
-use smalti::source::open::open_source;
+use smalti::source::open::open_any;
 use smalti::tiff::gdal_metadata::{BandMetadata, Item};
-use smalti::tiff::reader::Dataset;
+use smalti::tiff::reader::{Dataset, ReadOptions};
 
 use crate::cli::args::InfoArgs;
 use crate::cli::output::{clean, print};
@@ -32,6 +32,9 @@ struct Facts {
     band_count: u32,
     data_type: &'static str,
     crs: Option<CrsFacts>,
+    /// Why the file has no place in the world; then the geotransform counts columns and rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_georeferencing: Option<String>,
     geotransform: [f64; 6],
     bounds: [f64; 4],
     resolution: [f64; 2],
@@ -81,7 +84,7 @@ struct BandFacts {
 
 /// Prints the facts of one file.
 pub(crate) fn run(args: &InfoArgs) -> Result<Exit, Failure> {
-    let source = open_source(&args.file)?;
+    let source = open_any(&args.file, ReadOptions::default())?;
     let mut facts = facts(&source)?;
     if args.stats {
         let stats =
@@ -117,6 +120,7 @@ fn facts(source: &Source) -> LibraryResult<Facts> {
         band_count: image.bands,
         data_type: image.dtype.name(),
         crs: dataset.crs.as_ref().map(|crs| CrsFacts { name: crs.to_string(), epsg: crs.epsg() }),
+        no_georeferencing: dataset.unplaced.as_ref().map(ToString::to_string),
         geotransform: transform.coefficients(),
         bounds: [bounds.min_x, bounds.min_y, bounds.max_x, bounds.max_y],
         resolution: transform.resolution(),
@@ -139,7 +143,7 @@ fn facts(source: &Source) -> LibraryResult<Facts> {
         mask: dataset.mask.is_some(),
         alpha_band: dataset.alpha_band().map(|band| band + 1),
         palette_colors: dataset.shared.color.palette.as_ref().map(|palette| palette.len() / 3),
-        overviews: dataset.overviews.iter().map(|size| [size.width, size.height]).collect(),
+        overviews: dataset.overviews.iter().map(|o| [o.size.width, o.size.height]).collect(),
         metadata: items(&metadata.items),
         bands: (0..image.bands).map(|band| band_facts(dataset, band)).collect(),
     })
@@ -223,6 +227,7 @@ fn text(facts: &Facts) -> String {
     lines.add("size", format!("{} × {} pixels, {bands}", facts.width, facts.height));
     lines.add("type", short_type(facts.data_type));
     lines.add("CRS", facts.crs.as_ref().map_or("none", |crs| &crs.name));
+    lines.add_some("placed", facts.no_georeferencing.as_deref());
     lines.add("pixel", format!("{res_x} × {res_y}, {}", facts.orientation));
     lines.add("bounds", joined(&facts.bounds));
     lines.add("geotransform", joined(&facts.geotransform));

@@ -1,10 +1,18 @@
 //! The program: the only place where arguments, library and terminal meet.
 
+pub(crate) mod analysis_args;
 pub(crate) mod args;
 mod config;
+mod explain;
+mod footprints;
+mod index;
 mod info;
+mod inputs;
 mod output;
 mod pixels;
+mod plan;
+#[cfg(feature = "preview")]
+mod preview;
 mod progress;
 pub(crate) mod report;
 mod sample;
@@ -15,14 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use serde_json::{Value, json};
 use smalti::engine::stats::BandStats;
 use smalti::engine::{self, Report};
 use smalti::error::{Error, ErrorKind, InputError};
 use smalti::io::kept_work;
 use smalti::mosaic::Mosaic;
-use smalti::source::open::{is_among, open_all};
+use smalti::source::open::is_among;
 
 use args::{Cli, Command, MosaicArgs};
 use progress::Progress;
@@ -35,6 +42,12 @@ pub(crate) fn run(arguments: &Cli) -> Result<Exit, Failure> {
         Command::Mosaic(args) => mosaic(args),
         Command::Info(args) => info::run(args),
         Command::Sample(args) => sample::run(args),
+        Command::Index(args) => index::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Footprints(args) => footprints::run(args),
+        #[cfg(feature = "preview")]
+        Command::Preview(args) => preview::run(args),
     }
 }
 
@@ -59,24 +72,19 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     log_to_stderr(args.talk.verbose);
     let mut write_options = config::write_options(args)?;
-    let mosaic_options = config::mosaic_options(args)?;
-    let paths = config::input_paths(args)?;
+    let mut mosaic_options =
+        config::mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)?;
+    let entries = inputs::gather(&args.inputs, &args.input)?;
+    inputs::take_hints(&entries.hints, &args.grid, &mut mosaic_options);
     // Also of inputs that turn out bad, and of the grid's model: nothing that is named is replaced.
-    let named: Vec<PathBuf> = paths.iter().chain(&args.grid.like).cloned().collect();
+    let named: Vec<PathBuf> = inputs::named(&entries).chain(&args.grid.like).cloned().collect();
     if is_among(&args.output, &named) {
         let reason = "is one of the inputs; choose another name".into();
         return Err(Error::new(InputError::Output(reason)).with_path(&args.output).into());
     }
-    log::debug!("{} inputs after {:.3} s", paths.len(), began.elapsed().as_secs_f64());
+    log::debug!("{} inputs after {:.3} s", entries.list.len(), began.elapsed().as_secs_f64());
     let progress = Progress::new(&args.talk, stop_flag()?);
-    let opened = open_all(&paths, &config::open_options(args), &progress).map_err(|error| {
-        match error.kind() {
-            ErrorKind::BadSources(_) if args.input.skip_bad => {
-                Failure::usage(anyhow!("none of the inputs can be used"))
-            }
-            _ => error.into(),
-        }
-    })?;
+    let opened = inputs::open(&entries, &args.input, &args.run, mosaic_options.overlap, &progress)?;
     log::debug!("headers read after {:.3} s", began.elapsed().as_secs_f64());
     let mosaic = Mosaic::new(opened.sources, &mosaic_options)?;
     log::debug!("mosaic made after {:.3} s", began.elapsed().as_secs_f64());
@@ -101,7 +109,8 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
             report::details(&mosaic, &report);
         }
     }
-    Ok(if opened.skipped.is_empty() { Exit::Done } else { Exit::Skipped })
+    let whole = opened.skipped.is_empty() && report.stats.bad_blocks.is_empty();
+    Ok(if whole { Exit::Done } else { Exit::Skipped })
 }
 
 /// A flag that Ctrl-C and SIGTERM set; the second one ends the program at once.
@@ -163,10 +172,12 @@ fn finished(
         "blocks_resumed": stats.blocks_resumed,
         "overview_blocks": stats.overview_blocks,
         "blocks_decoded": stats.blocks_decoded,
+        "bad_blocks": stats.bad_blocks,
         "blocks_distinct": stats.blocks_distinct,
         "decodes_per_block": report::decodes(report),
         "samples_invalid": stats.samples_invalid,
         "nodata_clashes": stats.nodata_clashes,
+        "samples_saturated": stats.samples_saturated,
         "read_seconds": stats.read_seconds,
         "decode_seconds": stats.decode_seconds,
         "render_seconds": stats.render_seconds,

@@ -26,12 +26,17 @@ const MOST_THREADS: usize = 8;
 
 /// A file as a mosaic of its own pixels, each band valid by itself.
 pub(crate) fn own_mosaic(source: &Source) -> Result<Mosaic> {
+    own_mosaic_in(source, NodataMode::Band)
+}
+
+/// The same with nodata judged in some mode.
+pub(crate) fn own_mosaic_in(source: &Source, mode: NodataMode) -> Result<Mosaic> {
     let mut dataset = (*source.dataset).clone();
     let height = f64::from(dataset.image.size.height);
     dataset.transform = GeoTransform::north_up(0.0, height, 1.0, 1.0)?;
     dataset.crs = None;
     let source = Source { dataset: Arc::new(dataset), ..source.clone() };
-    let options = MosaicOptions { nodata_mode: Some(NodataMode::Band), ..MosaicOptions::default() };
+    let options = MosaicOptions { nodata_mode: Some(mode), ..MosaicOptions::default() };
     Mosaic::new(vec![source], &options)
 }
 

@@ -13,9 +13,29 @@ use smalti::sample::{DataType, Nodata};
 #[derive(Debug, Clone)]
 pub(crate) struct NodataList(pub(crate) Vec<Nodata>);
 
+/// Value of `--bands`, counted from 0.
+#[derive(Debug, Clone)]
+pub(crate) struct BandList(pub(crate) Vec<u32>);
+
 /// Value of `--res`: `[x, y]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PixelSize(pub(crate) [f64; 2]);
+
+/// Value of `--stretch`: `[low, high]` in percent.
+#[cfg(feature = "preview")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Percentiles(pub(crate) [f64; 2]);
+
+/// `2,98`.
+#[cfg(feature = "preview")]
+pub(crate) fn percentiles(text: &str) -> Result<Percentiles, String> {
+    match numbers(text).as_deref() {
+        Some([low, high]) if *low >= 0.0 && low < high && *high <= 100.0 => {
+            Ok(Percentiles([*low, *high]))
+        }
+        _ => Err("expected two percentages, the lower one first, e.g. 2,98".into()),
+    }
+}
 
 /// What is wrong with a value, without the option's name: clap says that.
 fn reason(error: &smalti::Error) -> String {
@@ -25,9 +45,37 @@ fn reason(error: &smalti::Error) -> String {
     }
 }
 
-/// `EPSG:32633`.
+/// A CRS for the output, or `auto`.
+#[derive(Debug, Clone)]
+pub(crate) enum CrsChoice {
+    Given(Crs),
+    Auto,
+}
+
+/// A CRS, or `auto`.
+pub(crate) fn crs_choice(text: &str) -> Result<CrsChoice, String> {
+    if text.trim().eq_ignore_ascii_case("auto") {
+        return Ok(CrsChoice::Auto);
+    }
+    crs(text).map(CrsChoice::Given)
+}
+
+/// A CRS as text, or the name of a `.prj`, `.wkt`, … file that holds one.
 pub(crate) fn crs(text: &str) -> Result<Crs, String> {
+    const MOST_BYTES: u64 = 1 << 18;
+    let is_file =
+        std::fs::metadata(text).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_BYTES);
+    if is_file {
+        let content = std::fs::read(text).map_err(|error| format!("{text}: {error}"))?;
+        return Crs::parse(&String::from_utf8_lossy(&content)).map_err(|error| reason(&error));
+    }
     Crs::parse(text).map_err(|error| reason(&error))
+}
+
+/// A number of pixels, 0 or more.
+pub(crate) fn warp_error(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|v| v.is_finite() && *v >= 0.0);
+    value.ok_or_else(|| "expected a number of pixels, 0 or more".to_owned())
 }
 
 /// A number, `nan` and `-inf` included.
@@ -43,6 +91,15 @@ pub(crate) fn nodata_list(text: &str) -> Result<NodataList, String> {
     text.split(',').map(nodata).collect::<Result<_, _>>().map(NodataList).map_err(|_| {
         "expected a number, or numbers between commas (one for each band), or none".to_owned()
     })
+}
+
+/// Numbers from 1, between commas.
+pub(crate) fn bands(text: &str) -> Result<BandList, String> {
+    let band = |part: &str| part.trim().parse::<u32>().ok()?.checked_sub(1);
+    let list: Option<Vec<u32>> = text.split(',').map(band).collect();
+    list.filter(|list| list.len() <= 65_535)
+        .map(BandList)
+        .ok_or_else(|| "expected numbers of bands from 1, between commas, e.g. 3,2,1".to_owned())
 }
 
 fn numbers(text: &str) -> Option<Vec<f64>> {
@@ -208,6 +265,15 @@ mod tests {
         assert_eq!(nodata_list("none").map(|list| list.0), Ok(vec![]));
         assert_eq!(nodata_list("-9999,0").map(|list| list.0.len()), Ok(2));
         assert!(nodata_list("x").is_err() && nodata_list("1,,2").is_err());
+    }
+
+    #[test]
+    fn bands_count_from_one() {
+        assert_eq!(bands("3,2, 1").map(|list| list.0), Ok(vec![2, 1, 0]));
+        assert_eq!(bands("7").map(|list| list.0), Ok(vec![6]));
+        for text in ["", "0", "1,,2", "1,0", "a", "-1", "1.5", "1-3", "4294967296"] {
+            assert!(bands(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -9,18 +9,29 @@
 //! write: samples ─► predictor::encode ─► Encoder::encode ─► block
 //! ```
 
+#[cfg(feature = "ccitt")]
+mod ccitt;
 mod deflate;
+pub mod image;
+#[cfg(feature = "jpeg")]
+mod jpeg;
+#[cfg(feature = "lerc")]
+mod lerc;
+#[cfg(feature = "lzma")]
+mod lzma;
 mod lzw;
 mod packbits;
 pub mod predictor;
 pub mod stream;
+#[cfg(feature = "webp")]
+mod webp;
 mod zstd;
 
 use std::fmt;
 
 use crate::error::{Error, FormatError, InputError, Result};
 
-/// A compression scheme (TIFF tag 259) that is read and written.
+/// A compression scheme (TIFF tag 259) that is read; those of [`Compression::ALL`] are written too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
     /// Raw bytes.
@@ -33,10 +44,24 @@ pub enum Compression {
     PackBits,
     /// A Zstandard frame (RFC 8878), libtiff's private number 50000.
     Zstd,
+    /// An xz stream, libtiff's private number 34925.
+    Lzma,
+    /// JPEG (TIFF technote 2).
+    Jpeg,
+    /// WebP, libtiff's private number 50001.
+    WebP,
+    /// LERC, Esri's number 34887, also within Deflate or Zstandard.
+    Lerc,
+    /// CCITT modified Huffman rows (TIFF 6.0 §10).
+    CcittRle,
+    /// CCITT T.4, "fax group 3" (TIFF 6.0 §11).
+    CcittG3,
+    /// CCITT T.6, "fax group 4" (TIFF 6.0 §11).
+    CcittG4,
 }
 
 impl Compression {
-    /// All schemes.
+    /// All schemes that are written.
     pub const ALL: [Compression; 5] = [
         Compression::None,
         Compression::Lzw,
@@ -53,11 +78,24 @@ impl Compression {
             8 | 32946 => Some(Compression::Deflate),
             32773 => Some(Compression::PackBits),
             50000 => Some(Compression::Zstd),
+            34925 => Some(Compression::Lzma),
+            7 => Some(Compression::Jpeg),
+            50001 => Some(Compression::WebP),
+            34887 => Some(Compression::Lerc),
+            2 => Some(Compression::CcittRle),
+            3 => Some(Compression::CcittG3),
+            4 => Some(Compression::CcittG4),
             _ => None,
         }
     }
 
-    /// The value of tag 259 that we write.
+    /// Whether a block's bytes are all that its decoder must know.
+    pub fn is_basic(self) -> bool {
+        use Compression::{Deflate, Lzw, None, PackBits, Zstd};
+        matches!(self, None | Lzw | Deflate | PackBits | Zstd)
+    }
+
+    /// The value of tag 259.
     pub fn tag(self) -> u16 {
         match self {
             Compression::None => 1,
@@ -65,6 +103,13 @@ impl Compression {
             Compression::Deflate => 8,
             Compression::PackBits => 32773,
             Compression::Zstd => 50000,
+            Compression::Lzma => 34925,
+            Compression::Jpeg => 7,
+            Compression::WebP => 50001,
+            Compression::Lerc => 34887,
+            Compression::CcittRle => 2,
+            Compression::CcittG3 => 3,
+            Compression::CcittG4 => 4,
         }
     }
 
@@ -76,6 +121,13 @@ impl Compression {
             Compression::Deflate => "deflate",
             Compression::PackBits => "packbits",
             Compression::Zstd => "zstd",
+            Compression::Lzma => "lzma",
+            Compression::Jpeg => "jpeg",
+            Compression::WebP => "webp",
+            Compression::Lerc => "lerc",
+            Compression::CcittRle => "ccitt-rle",
+            Compression::CcittG3 => "ccitt-g3",
+            Compression::CcittG4 => "ccitt-g4",
         }
     }
 
@@ -85,14 +137,15 @@ impl Compression {
     pub fn max_encoded_len(self, len: usize) -> usize {
         let extra = match self {
             Compression::None => 0,
-            // 12 bits for each byte, a clear code for each table, and what the lanes cost.
-            Compression::Lzw => len / 2 + len / 1024 + 64,
+            Compression::Lzw => return lzw::max_encoded_len(len),
             // Stored blocks; zlib's own bound for any level and state.
             Compression::Deflate => len / 8 + len / 256 + 64,
             // One count for each 128 literal bytes of a row, so one for each byte if rows have one.
             Compression::PackBits => len,
             // A raw block has a header of 3 bytes for 128 KiB; the frame's header is 14 at most.
             Compression::Zstd => 3 * (len / zstd::CHUNK_LEN + 1) + 16,
+            // Never encoded.
+            _ => 0,
         };
         len.saturating_add(extra)
     }
@@ -146,6 +199,9 @@ impl Decoder {
             Compression::Deflate => self.deflate.get_or_insert_default().decode(src, dst)?,
             Compression::PackBits => packbits::decode(src, dst),
             Compression::Zstd => self.zstd.get_or_insert_default().decode(src, dst)?,
+            #[cfg(feature = "lzma")]
+            Compression::Lzma => lzma::decode(src, dst)?,
+            _ => return Err(broken(compression, "its blocks are no plain bytes")),
         };
         if found < dst.len() {
             return Err(short(dst.len(), found));
@@ -185,7 +241,7 @@ impl Encoder {
         let levels = match compression {
             Compression::Deflate => Some(1..=9),
             Compression::Zstd => Some(1..=1),
-            Compression::None | Compression::Lzw | Compression::PackBits => None,
+            _ => None,
         };
         if let Some(level) = level
             && !levels.as_ref().is_some_and(|levels| levels.contains(&level))
@@ -200,6 +256,10 @@ impl Encoder {
             }
             Compression::PackBits => EncoderState::PackBits { row_bytes: usize::MAX },
             Compression::Zstd => EncoderState::Zstd(Box::new(zstd::Encoder::new())),
+            _ => {
+                let reason = format!("{compression} is read, and not written");
+                return Err(Error::new(InputError::Option { option: "--compress", reason }));
+            }
         };
         Ok(Encoder { state })
     }

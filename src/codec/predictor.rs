@@ -11,7 +11,8 @@ use super::{Predictor, RowLayout};
 /// are always most significant first. `scratch` is used by that predictor only.
 ///
 /// # Panics
-/// If `dtype_size` is none of 1, 2, 4, 8, or for [`Predictor::Float`] none of 4, 8.
+/// If `dtype_size` is none of 1, 2, 3, 4, 8, for [`Predictor::Horizontal`] 3, or for
+/// [`Predictor::Float`] 1.
 pub fn decode(
     predictor: Predictor,
     layout: RowLayout,
@@ -33,9 +34,13 @@ pub fn decode(
                 scratch.clear();
                 scratch.extend_from_slice(row);
                 match size {
+                    2 => join_planes::<2>(scratch, row),
+                    3 => join_planes::<3>(scratch, row),
                     4 => join_planes::<4>(scratch, row),
                     8 => join_planes::<8>(scratch, row),
-                    _ => panic!("the float predictor has samples of 4 or 8 bytes, not {size}"),
+                    _ => {
+                        panic!("the float predictor has samples of 2, 3, 4 or 8 bytes, not {size}")
+                    }
                 }
             }
         }
@@ -95,6 +100,7 @@ fn swap_all(size: usize, data: &mut [u8]) {
     match size {
         1 => {}
         2 => swap::<2>(data),
+        3 => swap::<3>(data),
         4 => swap::<4>(data),
         8 => swap::<8>(data),
         _ => panic!("a sample has 1, 2, 4 or 8 bytes, not {size}"),

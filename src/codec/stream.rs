@@ -10,6 +10,11 @@ use weezl::LzwStatus;
 
 use crate::codec::Compression;
 
+/// Whether blocks of a scheme can be decoded piece by piece.
+pub fn can_stream(compression: Compression) -> bool {
+    !compression.is_image() && !compression.is_fax()
+}
+
 /// The raw bytes of a compressed stream.
 pub fn reader(compression: Compression, stored: Box<dyn BufRead + Send>) -> Box<dyn Read + Send> {
     match compression {
@@ -22,6 +27,13 @@ pub fn reader(compression: Compression, stored: Box<dyn BufRead + Send>) -> Box<
         }),
         Compression::PackBits => Box::new(PackBitsReader { stored, run: Run::Literal(0) }),
         Compression::Zstd => Box::new(ZstdReader { stored: Some(stored), decoder: None }),
+        #[cfg(feature = "lzma")]
+        Compression::Lzma => {
+            let memory = super::lzma::MEMORY_KIB;
+            Box::new(lzma_rust2::XzReader::new_mem_limit(stored, false, memory))
+        }
+        // Never asked for: their blocks are decoded whole.
+        _ => Box::new(io::empty()),
     }
 }
 

@@ -35,7 +35,7 @@ fn realisations_of_wgs84_are_one_crs() {
     // As GDAL writes EPSG:4979.
     let gdal = crs(&[(1024, 2), (2048, 4326), (4096, 4979)], &[], &[]);
     assert!(gdal.same_as(&epsg(4979)));
-    assert_eq!(gdal.to_string(), "EPSG:4979");
+    assert_eq!(gdal.to_string(), "EPSG:4979 (WGS 84)");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn units_and_bases_must_agree() {
     assert!(with_unit(9003).same_as(&epsg(2263)));
     assert!(!with_unit(9001).same_as(&epsg(2263)));
     assert_eq!(with_unit(9001).epsg(), None);
-    assert_eq!(epsg(2263).unit_size(), Some(0.304800609601219));
+    assert_eq!(epsg(2263).unit_size(), Some(0.304_800_609_601_219_24));
     // GDAL takes an explicit geographic CRS for the base of a projected code.
     let based = |base| crs(&[(1024, 1), (2048, base), (3072, 32618)], &[], &[]);
     assert!(based(4326).same_as(&epsg(32618)));
@@ -137,7 +137,7 @@ fn vertical_parts_must_agree() {
     assert!(!user("EGM2008 height", 9001).same_as(&user("EGM2008 height", 9002)));
     assert!(!user("EGM2008 height", 9001).same_as(&user("EGM96 height", 9001)));
     assert!(epsg(26918).same_as(&with(&[(4096, 4979)], "")), "ellipsoidal heights");
-    assert_eq!(metres.to_string(), "EPSG:26918 + EPSG:5703");
+    assert_eq!(metres.to_string(), "EPSG:26918 (NAD83 / UTM zone 18N) + EPSG:5703");
 }
 
 #[test]
@@ -152,17 +152,17 @@ fn esri_strings_compare_as_text() {
 
 #[test]
 fn codes_are_parsed_and_refused() {
-    assert_eq!(Crs::parse(" epsg:32633 ").unwrap().to_string(), "EPSG:32633");
+    assert_eq!(Crs::parse(" epsg:32633 ").unwrap().epsg(), Some(32633));
     assert_eq!(Crs::parse("EPSG:4087").unwrap().kind(), CrsKind::Projected);
     assert_eq!(Crs::parse("EPSG:4390").unwrap().kind(), CrsKind::Projected);
     assert_eq!(Crs::parse("EPSG:9055").unwrap().kind(), CrsKind::Geographic);
-    let message = Crs::parse("+proj=utm").unwrap_err().to_string();
-    assert!(message.contains("only EPSG codes are read for now"), "{message}");
-    for bad in ["EPSG:", "EPSG:x", "EPSG:5", "EPSG:32767", "EPSG:900913", "EPSG:4978", "EPSG:5773"]
-    {
+    let message = Crs::parse("UTM 33").unwrap_err().to_string();
+    assert!(message.contains("expected EPSG:n, ESRI:n, WKT"), "{message}");
+    for bad in ["EPSG:", "EPSG:x", "EPSG:5", "EPSG:32767", "EPSG:4978", "EPSG:5773"] {
         assert!(Crs::parse(bad).is_err(), "{bad}");
     }
-    assert!(Crs::parse("EPSG:7415").unwrap_err().to_string().contains("compound"));
+    let compound = Crs::parse("EPSG:7415").unwrap();
+    assert_eq!(compound.to_string(), "EPSG:28992 (Amersfoort / RD New) + EPSG:5709");
 }
 
 #[test]
@@ -178,8 +178,8 @@ fn codes_in_the_wrong_key_are_understood_as_gdal_does() {
 fn names_are_for_people() {
     let named = |name| crs(&[(1024, 1), (3072, 3857)], &[], &[(1026, name)]).to_string();
     assert_eq!(named("PCS Name = WGS_84|x"), "EPSG:3857 (WGS_84)");
-    assert_eq!(named("unnamed"), "EPSG:3857");
-    assert_eq!(named("IMAGINE GeoTIFF Support\nCopyright"), "EPSG:3857");
+    assert_eq!(named("unnamed"), "EPSG:3857 (WGS 84 / Pseudo-Mercator)");
+    assert_eq!(named("IMAGINE GeoTIFF Support\nCopyright"), "EPSG:3857 (WGS 84 / Pseudo-Mercator)");
     let plain = transverse_mercator(4326, 1.0, 2.0);
     assert_eq!(plain.to_string(), "user-defined Transverse Mercator");
 }

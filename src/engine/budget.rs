@@ -195,7 +195,9 @@ impl Demand {
         };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
-        let thread = group * plane + validity + mask + interleaved + reading + layers;
+        // While a block is encoded with LZW it may come to half as much again as it has bytes.
+        let encoding = if self.compression == Compression::Lzw { block_samples / 2 } else { 0 };
+        let thread = group * plane + validity + mask + interleaved + encoding + reading + layers;
         let results = if self.pixel_interleaved { 1 } else { group };
         // Blocks are encoded into the memory in which they wait; a mask is next to nothing. With
         // overviews a result holds what its block gives to them.
@@ -260,9 +262,10 @@ impl Demand {
         // Half a result more lets a thread that is done begin its next while another is behind.
         let least = reserve_bytes * threads as u64;
         let good = (total_bytes / WINDOW_SHARE).max(least + reserve_bytes / 2);
-        [good, least].into_iter().find_map(|window_bytes| {
+        // Where memory is tight, a block that is decoded twice costs more than a thread that waits.
+        [(good, total_bytes / 2), (least, 0)].into_iter().find_map(|(window_bytes, enough)| {
             let cache_bytes = total_bytes.checked_sub(fixed + window_bytes)?;
-            (cache_bytes >= needs.least_cache()).then_some(Budget {
+            (cache_bytes >= needs.least_cache().max(enough)).then_some(Budget {
                 total_bytes,
                 threads,
                 band_group: group,
@@ -334,7 +337,7 @@ impl SourceNeeds {
         let mut needs = SourceNeeds::default();
         for (id, source) in mosaic.sources().iter().enumerate() {
             let image = &source.dataset.image;
-            let mask = source.dataset.mask.as_deref();
+            let mask = source.mask();
             for layout in [Some(image), mask].into_iter().flatten() {
                 if layout.max_decoded_bytes() > needs.decoded {
                     (needs.decoded, needs.largest) = (layout.max_decoded_bytes(), id);
@@ -372,7 +375,7 @@ impl SourceNeeds {
             let streamed = |id: &&u32| mosaic.sources()[**id as usize].dataset.image.is_streamed();
             self.stream_depth = self.stream_depth.max(hits.iter().filter(streamed).count());
         }
-        let scale = f64::from(image.size.height) / f64::from(window.height);
+        let scale = f64::from(mosaic.sources()[id].size().height) / f64::from(window.height);
         let rows = (f64::from(chunk) * scale).min(f64::from(image.size.height));
         let row_bytes =
             f64::from(image.size.width) * f64::from(image.bands) * image.dtype.size() as f64;

@@ -327,9 +327,10 @@ impl<T: Sample> BlockEncoder<T> {
     }
 
     fn encode_block(&mut self, samples: &mut [T], samples_per_pixel: usize) -> Result<Encoded> {
+        let parts = if T::IS_COMPLEX { 2 } else { 1 };
         let rows = RowLayout {
-            dtype_size: size_of::<T>(),
-            samples_per_pixel,
+            dtype_size: size_of::<T>() / parts,
+            samples_per_pixel: samples_per_pixel * parts,
             width: self.format.chunk as usize,
         };
         let raw: &mut [u8] = bytemuck::cast_slice_mut(samples);

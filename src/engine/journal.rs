@@ -32,13 +32,14 @@ pub(crate) struct Progress {
     pub(crate) end: u64,
     /// Sum of the digests of all blocks.
     pub(crate) digest: u64,
-    /// Blocks written, sparse, copied, unchecked, of overviews; samples invalid, zeroed; clashes; seen.
-    pub(crate) counts: [u64; 9],
+    /// Blocks written, sparse, copied, unchecked, of overviews; samples invalid, zeroed,
+    /// saturated; clashes; seen.
+    pub(crate) counts: [u64; 10],
     pub(crate) bands: Vec<BandStats>,
 }
 
 impl Progress {
-    pub(crate) fn counts_of(stats: &Stats, seen: u64) -> [u64; 9] {
+    pub(crate) fn counts_of(stats: &Stats, seen: u64) -> [u64; 10] {
         [
             stats.blocks_written,
             stats.blocks_sparse,
@@ -47,6 +48,7 @@ impl Progress {
             stats.overview_blocks,
             stats.samples_invalid,
             stats.samples_zeroed,
+            stats.samples_saturated,
             stats.nodata_clashes,
             seen,
         ]
@@ -54,12 +56,23 @@ impl Progress {
 
     /// Puts the counts where they came from; returns the number of blocks seen.
     pub(crate) fn restore(&self, stats: &mut Stats) -> u64 {
-        let [written, sparse, copied, unchecked, overviews, invalid, zeroed, clashes, seen] =
-            self.counts;
+        let [
+            written,
+            sparse,
+            copied,
+            unchecked,
+            overviews,
+            invalid,
+            zeroed,
+            saturated,
+            clashes,
+            seen,
+        ] = self.counts;
         (stats.blocks_written, stats.blocks_sparse) = (written, sparse);
         (stats.blocks_copied, stats.blocks_unchecked) = (copied, unchecked);
         stats.overview_blocks = overviews;
         (stats.samples_invalid, stats.samples_zeroed) = (invalid, zeroed);
+        stats.samples_saturated = saturated;
         (stats.nodata_clashes, stats.blocks_resumed) = (clashes, seen);
         seen
     }

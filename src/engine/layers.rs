@@ -21,9 +21,12 @@ use crate::resample::gather::{Gatherer, Patch, Place};
 use crate::resample::separable::{Job, TwoPass};
 use crate::resample::{Kernel, sums_in_f32};
 use crate::sample::Sample;
+use crate::warp::WarpScratch;
 
 /// Width of a strip in pixels of its layer that is wide enough to be read well.
-pub(crate) const STRIP_PX: f64 = 2048.0;
+pub(crate) const STRIP_PX: f64 = 8192.0;
+/// Rows of a layer that tiles beside each other have in common.
+pub(crate) const SHARED_ROWS: f64 = 512.0;
 /// Bytes of sums over layers that are kept at once.
 pub(crate) const SUM_BYTES: u64 = 4 << 20;
 
@@ -35,7 +38,7 @@ fn strip_bytes(mosaic: &Mosaic) -> u64 {
     match mosaic.overlap {
         // A strip must be high against the feather on both its sides.
         Overlap::Feather(_) => 8 << 20,
-        _ => 2 << 20,
+        _ => 1 << 20,
     }
 }
 
@@ -83,6 +86,9 @@ pub(crate) struct LayerTask<'a> {
     pub(crate) shared: bool,
     /// No other tile of the cell needs the layer's rows above those that are being read.
     pub(crate) is_last: bool,
+    /// Its rows are read from the last to the first: where the cache cannot hold all blocks that two
+    /// neighbours share, what the one read last the other wants first.
+    pub(crate) upward: bool,
     pub(crate) ticket: Option<&'a Ticket<'a>>,
 }
 
@@ -136,6 +142,7 @@ pub(crate) struct LayerWorker<P> {
     cols: Axis,
     rows: Axis,
     gatherer: Gatherer,
+    warp: WarpScratch,
     row: RowScratch<P>,
 }
 
@@ -174,6 +181,7 @@ impl<P: Sample> LayerWorker<P> {
             cols: Axis::default(),
             rows: Axis::default(),
             gatherer: Gatherer::default(),
+            warp: WarpScratch::default(),
             row: RowScratch {
                 valid: Vec::new(),
                 covered: Vec::new(),
@@ -196,7 +204,11 @@ impl<P: Sample> RenderLayer for LayerWorker<P> {
         let kernel = task.mosaic().kernel;
         match task.mosaic().layer_mapping(task.layer) {
             Mapping::Shift { col, row } => self.copy(task, col, row, sink),
-            Mapping::Axis { scale, phase } if kernel.is_separable() => {
+            // Sums in `f64` would lose digits of 64-bit integers that are only picked.
+            Mapping::Axis { scale, phase }
+                if kernel.is_separable()
+                    && (kernel != Kernel::Nearest || P::IS_FLOAT || size_of::<P>() < 8) =>
+            {
                 let lines = [0, 1].map(|axis| Line { scale: scale[axis], phase: phase[axis] });
                 if sums_in_f32(kernel, scale, size_of::<P>(), P::IS_FLOAT) {
                     let mut passes = std::mem::take(&mut self.passes32);
@@ -448,7 +460,7 @@ impl<P: Sample> LayerWorker<P> {
                 self.hand_over(task, done, sink);
             }
             done += rows;
-            self.let_go(task, top + i64::from(rows));
+            self.let_go(task, top + i64::from(rows)..i64::MAX);
         }
         Ok(())
     }
@@ -488,11 +500,12 @@ impl<P: Sample> LayerWorker<P> {
         }
     }
 
-    /// Lets go of blocks above a reference row.
-    fn let_go(&mut self, task: &LayerTask<'_>, row: i64) {
+    /// Lets go of blocks beyond the reference rows that are still needed.
+    fn let_go(&mut self, task: &LayerTask<'_>, rows: Range<i64>) {
         if task.is_last {
             let layer = task.layer;
-            let needed = |other: u32| Some(if other == layer { row } else { i64::MIN });
+            let needed =
+                |other: u32| Some(if other == layer { rows.clone() } else { i64::MIN..i64::MAX });
             task.painter.release(&mut self.paint, needed);
         }
     }
@@ -515,6 +528,7 @@ impl<P: Sample> LayerWorker<P> {
             count: [tile.width, tile.height],
             valid_fraction: mosaic.valid_fraction,
             is_float: P::IS_FLOAT,
+            weight_bands: carried,
         };
         passes.begin(&job, bands + carried, planes);
         let [(left, right), (top, bottom)] = passes.span();
@@ -525,24 +539,34 @@ impl<P: Sample> LayerWorker<P> {
         }
         let strip = i64::from(self.strip_rows(task, span));
         let feed = Feed { bands, planes, carried, span: span as usize };
-        let upside_down = lines[1].scale < 0.0;
-        let row_at = |index: u32| if upside_down { tile.height - 1 - index } else { index };
-        let (mut next, mut row) = (0, top);
-        while row < bottom && next < tile.height {
-            let rows = strip.min(bottom - row);
-            let painted = self.composite(task, [left, row], [span, rows as u32])?;
-            for source_row in row..row + rows {
-                if next < tile.height && passes.rows_of(row_at(next) as usize).0 > source_row {
+        let up = task.upward;
+        let descending = up != (lines[1].scale < 0.0);
+        let row_at = |index: u32| if descending { tile.height - 1 - index } else { index };
+        let (mut next, mut done) = (0, 0);
+        while done < bottom - top && next < tile.height {
+            let rows = strip.min(bottom - top - done);
+            let first = if up { bottom - done - rows } else { top + done };
+            let painted = self.composite(task, [left, first], [span, rows as u32])?;
+            for step in 0..rows {
+                let at = if up { rows - 1 - step } else { step };
+                let source_row = first + at;
+                // Rows between those that are needed: where pixels are picked from afar.
+                let early =
+                    |(low, high): (i64, i64)| if up { high < source_row } else { low > source_row };
+                if next < tile.height && early(passes.rows_of(row_at(next) as usize)) {
                     continue;
                 }
-                self.push(passes, &feed, source_row, (source_row - row) as usize, painted);
-                while next < tile.height && passes.rows_of(row_at(next) as usize).1 <= source_row {
+                self.push(passes, &feed, source_row, at as usize, painted);
+                let ready = |(low, high): (i64, i64)| {
+                    if up { low >= source_row } else { high <= source_row }
+                };
+                while next < tile.height && ready(passes.rows_of(row_at(next) as usize)) {
                     self.emit(task, passes, &feed, row_at(next), sink);
                     next += 1;
                 }
             }
-            row += rows;
-            self.let_go(task, row);
+            done += rows;
+            self.let_go(task, if up { i64::MIN..first } else { first + rows..i64::MAX });
         }
         Ok(())
     }
@@ -638,7 +662,9 @@ impl<P: Sample> LayerWorker<P> {
         sink: &mut dyn TileSink,
     ) -> Result<()> {
         let mosaic = task.mosaic();
-        let Some([left, top, right, bottom]) = mosaic.reference_box(task.layer, part) else {
+        let Some([left, top, right, bottom]) =
+            mosaic.reference_box(task.layer, part, &mut self.warp)
+        else {
             return Ok(());
         };
         mosaic.layer_hits(task.layer, [left, top, right, bottom], &mut self.tile_hits);
@@ -685,7 +711,7 @@ impl<P: Sample> LayerWorker<P> {
     ) {
         let (mosaic, planes, width) = (task.mosaic(), task.planes(), part.width as usize);
         let RowScratch { valid, values, weights, covered, places, typed, .. } = &mut self.row;
-        mosaic.places(task.layer, part, part.row + row, places);
+        mosaic.places(task.layer, part, part.row + row, &mut self.warp, places);
         covered.clear();
         // A point kernel looks at the pixel under the centre anyway.
         let area = mosaic.kernel.is_area();

@@ -3,6 +3,7 @@
 pub mod budget;
 mod canvas;
 mod encode;
+pub mod estimate;
 mod journal;
 mod layers;
 mod overview;

@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use crate::composite;
 use crate::engine::canvas::Canvas;
-use crate::engine::layers::{LayerTask, LayerWorker, RenderLayer, STRIP_PX, SUM_BYTES};
+use crate::engine::layers::{
+    LayerTask, LayerWorker, RenderLayer, SHARED_ROWS, STRIP_PX, SUM_BYTES,
+};
 use crate::engine::paint::{Frame, PaintScratch, Painter, Uses};
-use crate::engine::tile::{CanvasSink, SinkScratch, SumSink};
+use crate::engine::tile::{CanvasSink, SinkRules, SinkScratch, SumSink};
 use crate::error::Result;
 use crate::geometry::Window;
 use crate::mosaic::{Mosaic, NodataMode, Overlap};
@@ -29,17 +31,17 @@ pub(crate) struct Renderer<'a> {
 
 /// Whether one plane of validity serves all bands: nodata is judged by pixel, or there is none.
 pub(crate) fn shares_validity(mosaic: &Mosaic) -> bool {
-    let by_band = |source: &Source| {
-        let dtype = source.dtype();
-        dtype.is_float()
-            || (0..source.bands()).any(|b| source.nodata.band(b).is_some_and(|v| v.fits(dtype)))
-    };
+    let by_band = |source: &Source| source.dtype().is_float() || source.has_nodata();
     let float = |source: &Source| source.dtype().is_float();
+    let sources = mosaic.sources();
+    if sources.iter().any(|source| !source.has_all_bands(mosaic.facts.alpha_band)) {
+        return mosaic.bands == 1;
+    }
     mosaic.bands == 1
         || match mosaic.nodata_mode {
-            NodataMode::Band => !mosaic.sources().iter().any(by_band),
+            NodataMode::Band => !sources.iter().any(by_band),
             // A NaN is invalid also where other bands make the pixel valid.
-            NodataMode::All => !mosaic.sources().iter().any(float),
+            NodataMode::All => !sources.iter().any(float),
             NodataMode::Any => true,
         }
 }
@@ -128,13 +130,16 @@ impl Renderer<'_> {
             order.reverse();
         }
         let worker = layers.get_or_insert_with(|| layer_worker(mosaic));
-        let bands = canvas.bands.clone();
+        let (bands, rules) = (canvas.bands.clone(), SinkRules::new(mosaic));
         let adds_up =
             mosaic.overlap.accumulates() && mosaic.stack().is_some_and(|s| s.groups.len() > 1);
         let tiles = self.tiles(canvas.window, &order, adds_up, bands.len());
+        // Strips that are decoded as a stream are read downwards only.
+        let streamed = |id: &u32| mosaic.sources()[*id as usize].dataset.image.is_streamed();
+        let upward = canvas.window.col / canvas.window.width % 2 == 1 && !hits.iter().any(streamed);
         for (index, tile) in tiles.iter().enumerate() {
             if adds_up {
-                sums.begin(mosaic.overlap, *tile, bands.len(), self.shared);
+                sums.begin(mosaic.overlap, rules, *tile, bands.clone(), self.shared);
             }
             for layer in &order {
                 if mosaic.overlap.is_by_order() && canvas.is_full(*tile) {
@@ -153,13 +158,14 @@ impl Renderer<'_> {
                     bands: bands.clone(),
                     shared: self.shared,
                     is_last: index + 1 == tiles.len(),
+                    upward,
                     ticket,
                 };
                 if adds_up {
                     worker.render(&task, sums)?;
                 } else {
                     let judges = painter.judges_pixels();
-                    let mut onto = CanvasSink::new(canvas, mosaic.overlap, judges, sink);
+                    let mut onto = CanvasSink::new(canvas, mosaic.overlap, rules, judges, sink);
                     worker.render(&task, &mut onto)?;
                 }
             }
@@ -170,20 +176,24 @@ impl Renderer<'_> {
         Ok(())
     }
 
-    /// Cuts a window into tiles: columns that are not too wide for the layers' strips, and rows where
-    /// sums over layers must be kept.
+    /// Cuts a window into tiles where its strips would be too wide, or where sums over layers must be
+    /// kept. Tiles beside each other come one after the other, and are only so high that the source
+    /// blocks that they share stay in the cache.
     fn tiles(&self, window: Window, layers: &[u32], adds_up: bool, bands: usize) -> Vec<Window> {
-        let scale =
-            layers.iter().map(|layer| self.mosaic.layer_scale(*layer)[0]).fold(0.0, f64::max);
-        let mut width = window.width;
-        if f64::from(width) * scale > 1.5 * STRIP_PX {
-            width = ((STRIP_PX / scale) as u32).clamp(1, window.width);
+        let scales: Vec<[f64; 2]> =
+            layers.iter().map(|layer| self.mosaic.layer_scale(*layer)).collect();
+        let most = |axis: usize| scales.iter().map(|scale| scale[axis]).fold(0.0, f64::max);
+        let (mut width, mut height) = (window.width, window.height);
+        if f64::from(width) * most(0) > 1.5 * STRIP_PX {
+            width = ((STRIP_PX / most(0)) as u32).clamp(1, window.width);
+            let halo = self.mosaic.kernel.halo(most(1)) as f64;
+            let rows = (8.0 * halo).max(SHARED_ROWS) / most(1);
+            height = (rows as u32).clamp(1, window.height);
         }
-        let mut height = window.height;
         if adds_up {
             let planes = if self.shared { 1 } else { bands };
             let rows = SUM_BYTES as usize / ((bands * 8 + planes * 9) * width as usize).max(1);
-            height = u32::try_from(rows).unwrap_or(height).clamp(1, window.height);
+            height = u32::try_from(rows).unwrap_or(height).clamp(1, height);
         }
         let mut tiles = Vec::new();
         for row in (window.row..window.row_end()).step_by(height as usize) {

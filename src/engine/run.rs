@@ -56,6 +56,7 @@ pub(super) struct OverviewEncoder<T> {
 /// What a work item gave, and how long it took.
 pub(super) struct Rendered<T> {
     pub(super) encoded: EncodedCanvas,
+    pub(super) saturated: u64,
     pub(super) first_band: u32,
     pub(super) pieces: Vec<Piece<T>>,
     pub(super) render_seconds: f64,
@@ -101,7 +102,7 @@ fn run_as<T: Sample>(
     let (mosaic, budget, groups) = (plan.mosaic, plan.budget, plan.groups());
     announce(plan, observer);
     let blocks = Blocks::new(mosaic.sources(), budget.cache_bytes, budget.threads, plan.options.io);
-    let uses = Uses::Cells { schedule: &plan.schedule, passes: groups };
+    let uses = Uses::Cells { schedule: &plan.schedule, band_group: budget.band_group };
     let shared = shares_validity(mosaic);
     let renderer = Renderer { mosaic, blocks: &blocks, uses, shared };
     let passthrough = Passthrough::new::<T>(mosaic, &plan.spec, plan.options);
@@ -238,6 +239,7 @@ impl<T: Sample> Run<'_, T> {
         self.renderer.render(cell.window, bands, canvas, scratch, Some(ticket))?;
         let rendered = began.elapsed();
         ticket.check()?;
+        let saturated = canvas.saturated;
         let mut pieces = Vec::new();
         let encoded = encoder.encode(canvas, |canvas| {
             if let (Some(overviews), Some(levels)) = (overviews, &self.plan.levels) {
@@ -256,6 +258,7 @@ impl<T: Sample> Run<'_, T> {
         })?;
         held.into_iter().for_each(|block| blocks.give_back(block));
         let mut item = Rendered::new(encoded, first);
+        item.saturated = saturated;
         item.pieces = pieces;
         item.render_seconds = rendered.as_secs_f64();
         item.encode_seconds = (began.elapsed() - rendered).as_secs_f64();
@@ -267,6 +270,7 @@ impl<T> Rendered<T> {
     fn new(encoded: EncodedCanvas, first_band: u32) -> Rendered<T> {
         Rendered {
             encoded,
+            saturated: 0,
             first_band,
             pieces: Vec::new(),
             render_seconds: 0.0,

@@ -15,8 +15,8 @@ use crate::engine::stats::BandStats;
 use crate::engine::write::{NodataClash, Report, WritePlan};
 use crate::error::{ErrorKind, InputError, Result};
 use crate::io::Target;
-use crate::mosaic::ValidityOutput;
 use crate::mosaic::plan::Cell;
+use crate::mosaic::{Overlap, ValidityOutput};
 use crate::observer::{Observer, Stats, Warning};
 use crate::sample::Sample;
 use crate::source::blocks::Blocks;
@@ -290,6 +290,7 @@ impl Sums {
         }
         self.stats.blocks_unchecked += item.encoded.unchecked;
         self.stats.nodata_clashes += item.encoded.clashes;
+        self.stats.samples_saturated += item.saturated;
         self.stats.samples_invalid += item.encoded.invalid;
         self.stats.samples_zeroed += item.encoded.invalid - item.encoded.kept_nan;
         self.stats.render_seconds += item.render_seconds;
@@ -335,7 +336,14 @@ impl Sums {
                 NodataClash::Nudge => observer.warning(&Warning::Nudged { count, nodata }),
             }
         }
-        let unmarked = nodata.is_none() && plan.mosaic.validity == ValidityOutput::Nodata;
+        if self.stats.samples_saturated > 0 {
+            let (count, dtype) = (self.stats.samples_saturated, plan.mosaic.dtype.to_string());
+            observer.warning(&Warning::Saturated { count, dtype });
+        }
+        // A count of 0 is no hole.
+        let unmarked = nodata.is_none()
+            && plan.mosaic.validity == ValidityOutput::Nodata
+            && plan.mosaic.overlap != Overlap::Count;
         if unmarked && plan.mosaic.facts.alpha_band.is_none() && self.stats.samples_zeroed > 0 {
             observer.warning(&Warning::Uncovered { count: self.stats.samples_zeroed });
         }

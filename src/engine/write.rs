@@ -11,13 +11,14 @@ use crate::engine::render::shares_validity;
 use crate::engine::run::run;
 use crate::engine::spec;
 use crate::engine::stats::BandStats;
-use crate::error::{Error, InputError, Result, ResultExt, bytes_text};
+use crate::error::{Error, ErrorKind, InputError, Result, ResultExt, bytes_text};
 use crate::io::{self, IoMode, StagedFile, Target};
+use crate::mosaic::bands::opaque_alpha;
 use crate::mosaic::plan::Schedule;
 use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
 use crate::observer::{Observer, Stats, Warning};
 use crate::ordered::thread_count;
-use crate::sample::{DataType, Sample};
+use crate::sample::Sample;
 use crate::source::open::is_source;
 use crate::tiff::reader::raster_bytes;
 use crate::tiff::writer::ImageSpec;
@@ -65,6 +66,8 @@ pub struct WriteOptions {
     pub memory: MemoryLimit,
     /// How sources are read.
     pub io: IoMode,
+    /// Blocks of sources that cannot be decoded are left out, counted and listed, and do not fail the run.
+    pub skip_bad_blocks: bool,
     /// Side of an output block in pixels: a multiple of 16, at most 32768.
     pub chunk: u32,
     /// All bands in one block, else a block for each.
@@ -102,6 +105,7 @@ impl Default for WriteOptions {
             threads: 0,
             memory: MemoryLimit::Auto,
             io: IoMode::Auto,
+            skip_bad_blocks: false,
             chunk: 1024,
             pixel_interleaved: false,
             compression: Compression::Lzw,
@@ -171,6 +175,41 @@ pub fn write_to(
     observer: &dyn Observer,
 ) -> Result<Report> {
     run(&WritePlan::new(mosaic, options)?, target, None, observer)
+}
+
+/// What is decided of a run before it starts, for those who want to know it without a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) budget: Budget,
+    pub(crate) wanted_threads: usize,
+    /// The least budget that would do, with one thread.
+    pub(crate) least_bytes: u64,
+    pub(crate) predictor: Predictor,
+    pub(crate) raw_bytes: u64,
+    /// Bytes of the output beside its blocks.
+    pub(crate) overhead_bytes: u64,
+}
+
+/// Decides it.
+///
+/// # Errors
+/// As [`write()`] before it starts.
+pub(crate) fn prepare(mosaic: &Mosaic, options: &WriteOptions) -> Result<Prepared> {
+    let plan = WritePlan::new(mosaic, options)?;
+    // The refusal of a budget of nothing says what would do.
+    let nothing = WriteOptions { threads: 1, memory: MemoryLimit::Bytes(0), ..options.clone() };
+    let least_bytes = match WritePlan::new(mosaic, &nothing).map_err(|error| error.into_kind()) {
+        Err(ErrorKind::Input(InputError::Memory { need_bytes, .. })) => need_bytes,
+        _ => plan.budget.total_bytes,
+    };
+    Ok(Prepared {
+        budget: plan.budget,
+        wanted_threads: plan.wanted_threads,
+        least_bytes,
+        predictor: plan.spec.predictor,
+        raw_bytes: plan.raw_bytes(),
+        overhead_bytes: plan.spec.overhead_bytes(),
+    })
 }
 
 /// Everything about a run that is decided before it starts.
@@ -292,16 +331,9 @@ impl<'a> WritePlan<'a> {
             nudge: self.options.nodata_clash == NodataClash::Nudge,
             sparse: self.options.sparse,
             statistics: self.options.statistics,
-            alpha: (self.mosaic.validity == ValidityOutput::Alpha).then(|| opaque_alpha::<T>()),
+            alpha: (self.mosaic.validity == ValidityOutput::Alpha)
+                .then(|| T::from_f64(opaque_alpha(T::DTYPE))),
             mask: self.spec.mask,
         }
-    }
-}
-
-/// Alpha of a valid pixel, as gdalwarp writes it: the largest value of 8- and 16-bit types, else 255.
-fn opaque_alpha<T: Sample>() -> T {
-    match T::DTYPE {
-        DataType::U8 | DataType::U16 | DataType::I16 | DataType::I8 => T::from_i128(T::MAX_INT),
-        _ => T::from_f64(255.0),
     }
 }

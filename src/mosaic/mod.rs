@@ -1,25 +1,34 @@
 //! The virtual mosaic: a grid, its bands, and sources placed on it. No pixels.
 
 pub mod agree;
+pub(crate) mod bands;
+pub mod coverage;
+pub mod describe;
+pub mod facts;
 pub mod index;
 pub mod layer;
 pub mod plan;
+pub mod reproject;
 pub mod target;
+pub mod vrt_out;
 
 use std::sync::Arc;
 
 use crate::error::{Error, InputError, Result};
 use crate::geometry::{Bounds, GeoTransform, Size, Window};
 use crate::grid::Grid;
-use crate::mosaic::agree::BandFacts;
+use crate::mosaic::facts::BandFacts;
 use crate::mosaic::index::FootprintIndex;
 use crate::mosaic::layer::{ALIGNED_PX, Layer, Mapping, Placement};
+use crate::mosaic::reproject::{Candidate, Placing, ReprojectOptions, Reprojection};
 use crate::mosaic::target::TargetOptions;
 use crate::observer::Warning;
 use crate::resample::Kernel;
 use crate::resample::gather::Place;
 use crate::sample::{DataType, Nodata};
 use crate::source::{Source, SourceNodata};
+use crate::warp::footprint;
+use crate::warp::{Warp, WarpScratch};
 
 /// Which of several valid samples of a pixel counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,6 +114,16 @@ pub struct MosaicOptions {
     pub kernel: Kernel,
     /// Least share of a pixel's area that must be valid for area kernels, 0 to 1.
     pub valid_fraction: f64,
+    /// These bands of each source, from 0, in this order; all as they are without them.
+    pub bands: Option<Vec<u32>>,
+    /// Each source makes bands of its own: those of `bands`, else its first.
+    pub separate: bool,
+    /// Indices of palettes become their colours: red, green and blue.
+    pub expand_palette: bool,
+    /// Scale and offset of the files are applied to their samples.
+    pub unscale: bool,
+    /// The CRS, and how sources are brought to it.
+    pub reproject: ReprojectOptions,
 }
 
 /// A virtual mosaic. A value: cheap to print and to query; holds headers only.
@@ -132,12 +151,19 @@ pub struct Mosaic {
     pub valid_fraction: f64,
     /// Colour, descriptions, scale and the like, as far as the sources agree.
     pub facts: BandFacts,
+    /// Results that are computed may be too large for the type that was asked for, so they are watched.
+    pub(crate) may_saturate: bool,
     /// Sources, bottom to top in input order.
     sources: Vec<Source>,
     /// Reference grids of the co-registered groups, with their mapping.
     groups: Vec<(GeoTransform, Mapping)>,
     places: Vec<Placement>,
     index: FootprintIndex,
+    /// Boxes of all sources in grid pixels, where some are warped.
+    warped_boxes: Vec<[f64; 4]>,
+    /// Of the co-registered groups that are in another CRS.
+    warps: Vec<Option<Arc<Warp>>>,
+    reprojections: Vec<Reprojection>,
     /// Where layers are composited before they are resampled.
     stack: Option<Stack>,
 }
@@ -149,12 +175,14 @@ impl Mosaic {
     /// [`crate::error::ErrorKind::Input`] if the sources disagree in what must be common, or the
     /// options cannot be met.
     pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
-        refuse_views(&sources)?;
-        let crs = agree::crs(&sources)?;
-        let bands = agree::band_count(&sources)?;
-        let facts = BandFacts::merge(&sources)?;
+        let Placing { crs, references, places, foreign, candidates } =
+            reproject::place(&sources, options)?;
+        bands::arrange(&mut sources, options)?;
+        let facts = BandFacts::merge(&sources, options)?;
+        agree::check_computed(&sources, &facts, options)?;
+        let bands = sources.first().map_or(0, Source::bands);
         if let Some(values) = &options.src_nodata {
-            let nodata = source_nodata(values, bands)?;
+            let nodata = source_nodata(values, bands, facts.alpha_band.is_some())?;
             for source in &mut sources {
                 source.nodata = nodata.clone();
             }
@@ -166,48 +194,62 @@ impl Mosaic {
         // A mask or alpha says which pixels are valid instead of nodata, unless both are asked for.
         let by_value = validity == ValidityOutput::Nodata || options.nodata.is_some();
         let nodata = if by_value { output_nodata(&sources, options, dtype)? } else { None };
-        let mut rasters: Vec<(GeoTransform, Size)> =
-            sources.iter().map(|s| (s.dataset.transform, s.dataset.image.size)).collect();
-        if crs.as_ref().is_some_and(|crs| crs.is_geographic()) {
-            let wanted = options.like.as_ref().map(Grid::bounds).or(options.target.bounds);
-            unwrap_antimeridian(&mut rasters, wanted)?;
-        }
-        let (references, places) = layer::register(&rasters);
+        let nodata_mode = nodata_mode(&facts, options, source_dtype)?;
+        let seen: Vec<Candidate> = candidates.iter().flatten().copied().collect();
         let (transform, size) = match &options.like {
             Some(grid) => (grid.transform, grid.size),
             None => {
                 let largest = largest_group(&references, &places);
-                target::target_grid(&rasters, &options.target, &references[largest])?
+                target::target_grid(&seen, &options.target, &references[largest])?
             }
         };
         if options.like.is_some() {
-            check_like(options, &crs, &rasters, &transform, size)?;
+            check_like(&seen, &transform, size)?;
         }
+        let reprojections = reprojections(&sources, &places, &foreign);
+        let warps = Placing::warps(foreign, &references, &transform, options.reproject.error_px);
+        let mapping = |(reference, warp): (&GeoTransform, &Option<Arc<Warp>>)| match warp {
+            Some(_) => Mapping::Warped,
+            None => Mapping::new(&transform, size, reference),
+        };
         let groups: Vec<(GeoTransform, Mapping)> =
-            references.iter().map(|r| (*r, Mapping::new(&transform, size, r))).collect();
-        let index = FootprintIndex::new(places.iter().zip(&rasters).map(|(place, raster)| {
-            groups[place.group as usize].1.grid_box(place.col, place.row, raster.1)
-        }));
+            references.iter().zip(&warps).map(|both| (*both.0, mapping(both))).collect();
+        let boxes: Vec<[f64; 4]> = (0..sources.len())
+            .map(|id| {
+                let (place, size) = (places[id], sources[id].size());
+                match groups[place.group as usize].1 {
+                    Mapping::Warped => warped_box(candidates[id], &transform),
+                    mapping => mapping.grid_box(place.col, place.row, size),
+                }
+            })
+            .collect();
+        let index = FootprintIndex::new(boxes.iter().copied());
+        let is_warped = warps.iter().any(Option::is_some);
         let mut mosaic = Mosaic {
             grid: Grid { crs, transform, size },
             dtype,
             source_dtype,
             bands,
             nodata,
-            nodata_mode: options.nodata_mode.unwrap_or(facts.default_nodata_mode(dtype)),
+            nodata_mode,
             validity,
             overlap: options.overlap,
             kernel: options.kernel,
             valid_fraction: options.valid_fraction,
             facts,
+            may_saturate: options.dtype.is_some()
+                && (options.overlap.accumulates() || options.kernel == Kernel::Sum),
             sources,
             groups,
             places,
             index,
+            warped_boxes: if is_warped { boxes } else { Vec::new() },
+            warps,
+            reprojections,
             stack: None,
         };
         mosaic.check_median()?;
-        if !mosaic.overlap.is_by_order() || mosaic.kernel != Kernel::Nearest {
+        if !mosaic.overlap.is_by_order() || mosaic.kernel != Kernel::Nearest || is_warped {
             mosaic.stack = Some(Stack::new(&mosaic));
         }
         Ok(mosaic)
@@ -246,14 +288,15 @@ impl Mosaic {
     /// Whether a layer's sources are painted onto the grid one by one: copied, or read at single pixels.
     pub(crate) fn is_painted_directly(&self, layer: u32) -> bool {
         let copies = matches!(self.layer_mapping(layer), Mapping::Shift { .. });
-        self.overlap.is_by_order() && (copies || self.kernel == Kernel::Nearest)
+        let warped = matches!(self.layer_mapping(layer), Mapping::Warped);
+        self.overlap.is_by_order() && !warped && (copies || self.kernel == Kernel::Nearest)
     }
 
     /// Columns and rows of a source in the reference grid of its group: `[left, top, right, bottom]`,
     /// half-open.
     pub(crate) fn rectangle(&self, source: u32) -> [i64; 4] {
         let Placement { col, row, .. } = self.places[source as usize];
-        let Size { width, height } = self.sources[source as usize].dataset.image.size;
+        let Size { width, height } = self.sources[source as usize].size();
         [col, row, col + i64::from(width), row + i64::from(height)]
     }
 
@@ -263,7 +306,12 @@ impl Mosaic {
         let scale = match self.layer_mapping(layer) {
             Mapping::Shift { .. } => return feather,
             Mapping::Axis { scale, .. } => scale,
+            // The outline of a turned pixel reaches as far as its sides together.
+            Mapping::Affine([_, ux, uy, _, vx, vy]) if self.kernel.is_area() => {
+                [ux.abs() + uy.abs(), vx.abs() + vy.abs()]
+            }
             Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux.hypot(uy), vx.hypot(vy)],
+            Mapping::Warped => self.layer_scale(layer),
         };
         feather + self.kernel.halo(scale[0].abs().max(scale[1].abs()))
     }
@@ -274,12 +322,82 @@ impl Mosaic {
             Mapping::Shift { .. } => [1.0, 1.0],
             Mapping::Axis { scale, .. } => scale.map(f64::abs),
             Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux.abs() + uy.abs(), vx.abs() + vy.abs()],
+            Mapping::Warped => {
+                self.stack.as_ref().map_or([1.0; 2], |stack| stack.scales[layer as usize])
+            }
         }
+    }
+
+    /// The warp of a layer in another CRS.
+    pub(crate) fn layer_warp(&self, layer: u32) -> Option<&Warp> {
+        let group = self.stack.as_ref().map_or(0, |stack| stack.groups[layer as usize]);
+        self.warps[group as usize].as_deref()
+    }
+
+    /// How sources of other CRSs are brought to the mosaic's, for people.
+    pub fn reprojections(&self) -> &[Reprojection] {
+        &self.reprojections
+    }
+
+    /// Bounding box of a source in grid pixels, `[min_col, min_row, max_col, max_row]`.
+    pub(crate) fn grid_box(&self, source: u32) -> [f64; 4] {
+        match self.warped_boxes.get(source as usize) {
+            Some(own) => *own,
+            None => {
+                let (mapping, place) = self.placement(source);
+                let size = self.sources[source as usize].size();
+                mapping.grid_box(place.col, place.row, size)
+            }
+        }
+    }
+
+    /// Scale of a warped layer at some places of its sources, the largest.
+    fn warped_scale(&self, warp: &Warp, ids: &[u32]) -> [f64; 2] {
+        let mut scratch = WarpScratch::default();
+        let (mut most, mut places) = ([0.0f64; 2], Vec::new());
+        let size = self.grid.size;
+        // A few sources stand for all.
+        for id in ids.iter().step_by(ids.len().div_ceil(64)) {
+            let [left, top, right, bottom] = self.grid_box(*id);
+            for (fx, fy) in [(0.5, 0.5), (0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)] {
+                let (x, y) = (left + fx * (right - left), top + fy * (bottom - top));
+                let inside =
+                    x >= 0.0 && y >= 0.0 && x < f64::from(size.width) && y < f64::from(size.height);
+                if inside {
+                    warp.map_row(0, y as u32, x as u32..x as u32 + 1, &mut scratch, &mut places);
+                }
+            }
+        }
+        for place in places.iter().filter(|place| place.u.is_finite()) {
+            let scale = place.scale();
+            most = [most[0].max(scale[0]), most[1].max(scale[1])];
+        }
+        most.map(|scale| scale.max(1e-3))
     }
 
     /// A box of a layer's reference grid that holds all that a window needs, with the kernel's halo;
     /// `None` if the window maps to nowhere.
-    pub(crate) fn reference_box(&self, layer: u32, window: Window) -> Option<[i64; 4]> {
+    pub(crate) fn reference_box(
+        &self,
+        layer: u32,
+        window: Window,
+        scratch: &mut WarpScratch,
+    ) -> Option<[i64; 4]> {
+        if let Some(warp) = self.layer_warp(layer) {
+            let (all, scale) = warp.bounds(layer, window, scratch)?;
+            let feather = if let Overlap::Feather(px) = self.overlap { i64::from(px) } else { 0 };
+            let halo = feather + self.kernel.halo(scale);
+            let own = self.stack.as_ref()?.extents[layer as usize];
+            let [left, top, right, bottom] = all.map(|v| v.clamp(-4.5e15, 4.5e15).floor() as i64);
+            // Beyond the layer's sources there is nothing to read.
+            let part = [
+                (left - halo).max(own[0]),
+                (top - halo).max(own[1]),
+                (right + halo + 1).min(own[2]),
+                (bottom + halo + 1).min(own[3]),
+            ];
+            return (part[0] < part[2] && part[1] < part[3]).then_some(part);
+        }
         let mapping = self.layer_mapping(layer);
         let halo = self.halo(layer);
         let (right, bottom) = (window.col_end() - 1, window.row_end() - 1);
@@ -301,12 +419,25 @@ impl Mosaic {
     }
 
     /// Where the pixels of a row of a window lie in a layer's reference grid.
-    pub(crate) fn places(&self, layer: u32, window: Window, row: u32, places: &mut Vec<Place>) {
+    pub(crate) fn places(
+        &self,
+        layer: u32,
+        window: Window,
+        row: u32,
+        scratch: &mut WarpScratch,
+        places: &mut Vec<Place>,
+    ) {
+        if let Some(warp) = self.layer_warp(layer) {
+            places.clear();
+            warp.map_row(layer, row, window.col..window.col_end(), scratch, places);
+            return;
+        }
         let mapping = self.layer_mapping(layer);
         let jacobian = match mapping {
             Mapping::Shift { .. } => [1.0, 0.0, 0.0, 1.0],
             Mapping::Axis { scale, .. } => [scale[0], 0.0, 0.0, scale[1]],
             Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux, uy, vx, vy],
+            Mapping::Warped => [f64::NAN; 4],
         };
         places.clear();
         places.extend((window.col..window.col_end()).map(|col| {
@@ -356,7 +487,13 @@ impl Mosaic {
     /// The grid pixels whose centre may lie in a source, cut to `within`; exact where it is copied.
     pub fn source_window(&self, source: u32, within: Window) -> Option<Window> {
         let (mapping, place) = self.placement(source);
-        let size = self.sources[source as usize].dataset.image.size;
+        if matches!(mapping, Mapping::Warped) {
+            let [left, top, right, bottom] = self.grid_box(source);
+            let (low, high) = (|v: f64| v.floor() as i64, |v: f64| v.ceil() as i64);
+            return Window::from_corners(low(left), low(top), high(right), high(bottom))?
+                .intersection(within);
+        }
+        let size = self.sources[source as usize].size();
         mapping.grid_window(place.col, place.row, size, within)
     }
 
@@ -379,9 +516,7 @@ impl Mosaic {
         if self.groups.len() > 1 {
             let mut found = Vec::new();
             for (id, list) in above.iter_mut().enumerate() {
-                let (mapping, place) = self.placement(id as u32);
-                let size = self.sources[id].dataset.image.size;
-                self.index.hits_in(mapping.grid_box(place.col, place.row, size), &mut found);
+                self.index.hits_in(self.grid_box(id as u32), &mut found);
                 *list = found.iter().copied().filter(|other| *other as usize > id).collect();
             }
         }
@@ -425,6 +560,9 @@ pub(crate) struct Stack {
     /// Sources of each group in input order, and their index.
     members: Vec<Vec<u32>>,
     indexes: Vec<FootprintIndex>,
+    /// By layer, for those that are warped: the largest scale, and the reference pixels that have sources.
+    scales: Vec<[f64; 2]>,
+    extents: Vec<[i64; 4]>,
 }
 
 impl Stack {
@@ -435,8 +573,7 @@ impl Stack {
             members[place.group as usize].push(id as u32);
         }
         let reference_box = |id: &u32| {
-            let (place, size) =
-                (mosaic.places[*id as usize], mosaic.sources[*id as usize].dataset.image.size);
+            let (place, size) = (mosaic.places[*id as usize], mosaic.sources[*id as usize].size());
             let (col, row) = (place.col as f64, place.row as f64);
             [col, row, col + f64::from(size.width), row + f64::from(size.height)]
         };
@@ -456,19 +593,21 @@ impl Stack {
             }
             (0..group_count).collect()
         };
-        Stack { groups, layer_of, members, indexes }
-    }
-}
-
-/// Until the engine obeys [`crate::source::View`]: never pixels of the wrong place, band or scale.
-fn refuse_views(sources: &[Source]) -> Result<()> {
-    match sources.iter().find(|source| source.view.as_ref().is_some_and(|v| !v.is_whole())) {
-        None => Ok(()),
-        Some(source) => {
-            let feature = "a part, a band map or a rescaling of an input";
-            Err(Error::unsupported(feature, "write it as a file of its own")
-                .with_path(source.path()))
-        }
+        let groups: Vec<u32> = groups;
+        let scale = |group: &u32| match &mosaic.warps[*group as usize] {
+            Some(warp) => mosaic.warped_scale(warp, &members[*group as usize]),
+            None => [1.0; 2],
+        };
+        let scales = groups.iter().map(scale).collect();
+        let extent = |group: &u32| {
+            let ids = members[*group as usize].iter();
+            let all = ids
+                .map(|id| mosaic.rectangle(*id))
+                .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
+            all.unwrap_or_default()
+        };
+        let extents = groups.iter().map(extent).collect();
+        Stack { groups, layer_of, members, indexes, scales, extents }
     }
 }
 
@@ -478,11 +617,13 @@ fn same_resolution(scale: [f64; 2], size: Size) -> bool {
     drift(scale[0], size.width) <= ALIGNED_PX && drift(scale[1], size.height) <= ALIGNED_PX
 }
 
-fn source_nodata(values: &[Nodata], bands: u32) -> Result<SourceNodata> {
+fn source_nodata(values: &[Nodata], bands: u32, has_alpha: bool) -> Result<SourceNodata> {
     match values {
         [] => Ok(SourceNodata::None),
         [one] => Ok(SourceNodata::All(*one)),
-        many if many.len() == bands as usize => {
+        many if many.len() == (bands - u32::from(has_alpha)) as usize
+            || many.len() == bands as usize =>
+        {
             Ok(SourceNodata::Bands(many.iter().map(|v| Some(*v)).collect()))
         }
         many => Err(InputError::Option {
@@ -490,6 +631,18 @@ fn source_nodata(values: &[Nodata], bands: u32) -> Result<SourceNodata> {
             reason: format!("{} values for {bands} bands; give one, or one for each", many.len()),
         }
         .into()),
+    }
+}
+
+/// Bands that come from sources of their own are judged by themselves.
+fn nodata_mode(facts: &BandFacts, options: &MosaicOptions, dtype: DataType) -> Result<NodataMode> {
+    match options.nodata_mode {
+        Some(NodataMode::All | NodataMode::Any) if options.separate => {
+            let reason = "bands of different inputs are judged each by itself; leave it out".into();
+            Err(InputError::Option { option: "--nodata-mode", reason }.into())
+        }
+        _ if options.separate => Ok(NodataMode::Band),
+        given => Ok(given.unwrap_or(facts.default_nodata_mode(dtype))),
     }
 }
 
@@ -505,8 +658,19 @@ fn output_nodata(
             format!("{what}{value} cannot be held by {dtype}; pass one that can, or --dtype");
         InputError::Option { option: "--nodata", reason }.into()
     };
+    if options.overlap == Overlap::Count {
+        return match options.nodata {
+            Some(value) if !value.fits(dtype) => Err(refuse(String::new(), value)),
+            given => Ok(given),
+        };
+    }
+    // Rescaled samples have another type, in which NaN can stand for what the file's nodata cannot.
+    let rescaled = sources.first().is_some_and(|s| s.value_dtype() != s.dtype());
     match (options.nodata, own_nodata(sources)) {
         (Some(value), _) if !value.fits(dtype) => Err(refuse(String::new(), value)),
+        (None, Some(value)) if !value.fits(dtype) && rescaled && dtype.is_float() => {
+            Ok(Some(Nodata::Float(f64::NAN)))
+        }
         (None, Some(value)) if !value.fits(dtype) => {
             Err(refuse("that of the first input, ".into(), value))
         }
@@ -514,25 +678,42 @@ fn output_nodata(
     }
 }
 
+/// Nodata of the first source. That of an expanded palette is an index, which no colour can stand for.
 fn own_nodata(sources: &[Source]) -> Option<Nodata> {
-    sources.first().and_then(|s| s.nodata.band(0).filter(|v| v.fits(s.dtype())))
+    let first = sources.first().filter(|source| !is_expanded(source))?;
+    let band = (0..first.bands()).find(|band| first.pick(*band).is_some())?;
+    first.nodata.band(band).filter(|value| value.fits(first.dtype()))
 }
 
-/// Sources that carry a mask give an output that does, unless nodata says it there (SPEC §5.3).
+fn is_expanded(source: &Source) -> bool {
+    source.view.as_ref().is_some_and(|view| view.expand_palette)
+}
+
+/// Sources that carry a mask or alpha give an output that does, unless nodata says it there (SPEC
+/// §5.3).
 fn validity_output(
     sources: &[Source],
     options: &MosaicOptions,
     facts: &BandFacts,
 ) -> ValidityOutput {
-    let nodata = options.nodata.is_some() || own_nodata(sources).is_some();
-    let masks = sources.iter().any(|s| s.dataset.mask.is_some());
-    if options.alpha && facts.alpha_band.is_none() {
-        ValidityOutput::Alpha
-    } else if options.mask || (masks && !nodata && !options.alpha) {
-        ValidityOutput::Mask
-    } else {
-        ValidityOutput::Nodata
+    let alpha = facts.alpha_band.is_some();
+    if options.alpha && !alpha {
+        return ValidityOutput::Alpha;
     }
+    if options.mask {
+        return ValidityOutput::Mask;
+    }
+    let nodata = options.nodata.is_some() || own_nodata(sources).is_some();
+    // One mask cannot speak for bands of different sources, and every count is one.
+    if nodata || options.alpha || options.separate || options.overlap == Overlap::Count {
+        return ValidityOutput::Nodata;
+    }
+    if !alpha && sources.iter().any(|s| is_expanded(s) && s.has_nodata()) {
+        return ValidityOutput::Alpha;
+    }
+    // An alpha band is 0 where a mask says so, too.
+    let masks = |s: &Source| s.mask().is_some() || s.alpha_band().is_some();
+    if !alpha && sources.iter().any(masks) { ValidityOutput::Mask } else { ValidityOutput::Nodata }
 }
 
 /// The group of most sources; the first of equals.
@@ -544,36 +725,46 @@ fn largest_group(references: &[GeoTransform], places: &[Placement]) -> usize {
     (0..count.len()).rev().max_by_key(|group| count[*group]).unwrap_or(0)
 }
 
-fn check_like(
-    options: &MosaicOptions,
-    crs: &Option<Arc<crate::crs::Crs>>,
-    rasters: &[(GeoTransform, Size)],
-    transform: &GeoTransform,
-    size: Size,
-) -> Result<()> {
-    let like = options.like.as_ref().and_then(|grid| grid.crs.as_ref());
-    if let (Some(like), Some(crs)) = (like, crs)
-        && !like.same_as(crs)
-    {
-        return Err(InputError::Mismatch {
-            what: "CRS",
-            first: format!("--like has {like}"),
-            other: format!("the inputs have {crs}"),
-            hint: "reprojection is not supported yet; warp the inputs first, e.g. gdalwarp",
-        }
-        .into());
-    }
+fn check_like(candidates: &[Candidate], transform: &GeoTransform, size: Size) -> Result<()> {
     let bounds = transform.bounds(size);
-    if rasters.iter().any(|(transform, size)| transform.bounds(*size).overlaps(bounds)) {
+    if candidates.iter().any(|candidate| candidate.bounds.overlaps(bounds)) {
         return Ok(());
     }
-    let union =
-        rasters.iter().map(|(transform, size)| transform.bounds(*size)).reduce(Bounds::union);
+    let union = candidates.iter().map(|candidate| candidate.bounds).reduce(Bounds::union);
     let text = |b: Bounds| format!("{}, {}, {}, {}", b.min_x, b.min_y, b.max_x, b.max_y);
     let covered = union.map_or_else(String::new, text);
     let reason =
         format!("the grid of --like, {}, touches no source; they cover {covered}", text(bounds));
     Err(InputError::Extent(reason).into())
+}
+
+/// The box of a warped source in grid pixels; one that no window meets where it does not map.
+fn warped_box(candidate: Option<Candidate>, grid: &GeoTransform) -> [f64; 4] {
+    let Some(candidate) = candidate else { return [-2.0, -2.0, -1.0, -1.0] };
+    let bounds = footprint::grown(candidate.bounds);
+    let [left, top] = grid.invert(bounds.min_x, bounds.max_y);
+    let [right, bottom] = grid.invert(bounds.max_x, bounds.min_y);
+    [left - 1.0, top - 1.0, right + 1.0, bottom + 1.0]
+}
+
+/// What is said of each group of another CRS.
+fn reprojections(
+    sources: &[Source],
+    places: &[Placement],
+    foreign: &[Option<reproject::Foreign>],
+) -> Vec<Reprojection> {
+    let mut all: Vec<Reprojection> = Vec::new();
+    for (group, foreign) in foreign.iter().enumerate() {
+        let Some(foreign) = foreign else { continue };
+        let count = places[..sources.len()].iter().filter(|p| p.group as usize == group).count();
+        let own = foreign.describe(count);
+        let same = |other: &&mut Reprojection| other.from == own.from && other.shift == own.shift;
+        match all.iter_mut().find(same) {
+            Some(other) => other.sources += count,
+            None => all.push(own),
+        }
+    }
+    all
 }
 
 /// Places sources on the right side of the antimeridian (SPEC §4.6); only x origins move, by 360°.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, InputError, Result};
 use crate::geometry::{Bounds, GeoTransform, Size};
+use crate::mosaic::reproject::Candidate;
 
 /// How the resolution follows from those of the sources, for each axis by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -53,13 +54,12 @@ const MAX_SIDE: f64 = 2_147_483_647.0;
 /// # Errors
 /// [`InputError::Extent`] or [`InputError::Option`] if there is no such grid.
 pub fn target_grid(
-    rasters: &[(GeoTransform, Size)],
+    candidates: &[Candidate],
     options: &TargetOptions,
     largest: &GeoTransform,
 ) -> Result<(GeoTransform, Size)> {
-    let [res_x, res_y] = resolution(rasters, options.resolution)?;
-    let union =
-        rasters.iter().map(|(transform, size)| transform.bounds(*size)).reduce(Bounds::union);
+    let [res_x, res_y] = resolution(candidates, options.resolution)?;
+    let union = candidates.iter().map(|candidate| candidate.bounds).reduce(Bounds::union);
     let Some(union) = union else {
         return Err(InputError::NoInputs("a mosaic needs at least one".into()).into());
     };
@@ -115,16 +115,16 @@ fn extent(reason: &str) -> Error {
     InputError::Extent(reason.to_owned()).into()
 }
 
-fn resolution(rasters: &[(GeoTransform, Size)], policy: Resolution) -> Result<[f64; 2]> {
+fn resolution(candidates: &[Candidate], policy: Resolution) -> Result<[f64; 2]> {
     let axis = |axis: usize| -> Result<f64> {
-        let values = rasters.iter().map(|(transform, _)| transform.resolution()[axis]);
-        let first = rasters.first().map_or(1.0, |(transform, _)| transform.resolution()[axis]);
+        let values = candidates.iter().map(|candidate| candidate.resolution[axis]);
+        let first = candidates.first().map_or(1.0, |candidate| candidate.resolution[axis]);
         Ok(match policy {
             Resolution::Highest => values.fold(first, f64::min),
             Resolution::Lowest => values.fold(first, f64::max),
             // Sources with one resolution give exactly it, without the rounding of a sum.
-            Resolution::Average if rasters.iter().all(|r| r.0.resolution()[axis] == first) => first,
-            Resolution::Average => values.sum::<f64>() / rasters.len() as f64,
+            Resolution::Average if candidates.iter().all(|c| c.resolution[axis] == first) => first,
+            Resolution::Average => values.sum::<f64>() / candidates.len() as f64,
             Resolution::Common => common(values)?,
             Resolution::Fixed(fixed) => fixed[axis],
         })
@@ -164,8 +164,16 @@ mod tests {
         (GeoTransform::north_up(x, y, res, res).unwrap(), Size { width, height })
     }
 
+    fn candidates(rasters: &[(GeoTransform, Size)]) -> Vec<Candidate> {
+        let candidate = |(transform, size): &(GeoTransform, Size)| Candidate {
+            bounds: transform.bounds(*size),
+            resolution: transform.resolution(),
+        };
+        rasters.iter().map(candidate).collect()
+    }
+
     fn grid(rasters: &[(GeoTransform, Size)], options: &TargetOptions) -> ([f64; 6], Size) {
-        let (transform, size) = target_grid(rasters, options, &rasters[0].0).unwrap();
+        let (transform, size) = target_grid(&candidates(rasters), options, &rasters[0].0).unwrap();
         (transform.coefficients(), size)
     }
 
@@ -210,6 +218,6 @@ mod tests {
         let rasters = [raster(0.0, 10.0, 1.0, 10, 10)];
         let bounds = Some(Bounds { min_x: 10.0, min_y: 0.0, max_x: 20.0, max_y: 10.0 });
         let options = TargetOptions { bounds, ..Default::default() };
-        assert!(target_grid(&rasters, &options, &rasters[0].0).is_err());
+        assert!(target_grid(&candidates(&rasters), &options, &rasters[0].0).is_err());
     }
 }

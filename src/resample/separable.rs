@@ -28,6 +28,8 @@ pub struct Job {
     pub valid_fraction: f64,
     /// Samples may be infinite.
     pub is_float: bool,
+    /// Number of bands, after those of samples, that hold weights: area kernels average them.
+    pub weight_bands: usize,
 }
 
 /// The state of the two passes over a window, for some bands that share planes of validity.
@@ -54,6 +56,7 @@ pub struct TwoPass<A> {
     /// Rows whose guard was computed: index `(band or bands + plane) * capacity + slot`.
     guard_done: Vec<bool>,
     bands: usize,
+    weight_bands: usize,
     sums: Vec<A>,
     valid_sums: Vec<A>,
     full_sums: Vec<A>,
@@ -71,6 +74,8 @@ pub struct TwoPass<A> {
 struct Pass<A> {
     cols: Axis,
     rows: Axis,
+    /// First tap of each column, counted from the first source column that is needed.
+    offsets: Vec<u32>,
     /// Sum of the weights of each column, as the first pass adds them.
     full: Vec<A>,
     /// Index `(band * capacity + slot) * width + x`.
@@ -82,11 +87,11 @@ struct Pass<A> {
 }
 
 impl<A: Float> TwoPass<A> {
-    /// Starts a window of `bands` bands that share `planes` planes of validity.
+    /// Starts a window of `bands` bands, those of weights included, that share `planes` planes of validity.
     pub fn begin(&mut self, job: &Job, bands: usize, planes: usize) {
         self.kernel = job.kernel;
         self.valid_fraction = job.valid_fraction;
-        (self.bands, self.planes) = (bands, planes);
+        (self.bands, self.planes, self.weight_bands) = (bands, planes, job.weight_bands);
         self.guarded = job.kernel.has_negative_lobes();
         self.main.fill(job, job.kernel);
         if self.guarded {
@@ -168,9 +173,9 @@ impl<A: Float> TwoPass<A> {
                 let at = (plane * self.raw_rows + slot_of(row, self.raw_rows)) * self.span;
                 let mask = &mut self.masks[at..at + self.span];
                 mask.iter_mut().zip(valid).for_each(|(a, v)| *a = A::from_sample(*v));
-                self.main.first_pass(mask, self.col0, Kept::Valid, slot);
+                self.main.first_pass(mask, Kept::Valid, slot);
                 if self.guarded && self.raw_rows == 1 {
-                    self.guard.first_pass(mask, self.col0, Kept::Valid, slot);
+                    self.guard.first_pass(mask, Kept::Valid, slot);
                     self.guard_done[self.bands * capacity + slot] = true;
                 }
             }
@@ -188,6 +193,7 @@ impl<A: Float> TwoPass<A> {
         valid: Option<&[u8]>,
     ) {
         let capacity = self.main.capacity;
+        let kernel = self.kernel_of(band);
         let whole = self.whole[plane * capacity + slot_of(row, capacity)];
         let samples = &samples[..self.span];
         let at = (band * self.raw_rows + slot_of(row, self.raw_rows)) * self.span;
@@ -204,16 +210,22 @@ impl<A: Float> TwoPass<A> {
                 }
             }
         }
-        if self.kernel == Kernel::Rms {
+        if kernel == Kernel::Rms {
             line.iter_mut().for_each(|a| *a = *a * *a);
         }
         let slot = band * capacity + slot_of(row, capacity);
-        self.main.first_pass(line, self.col0, Kept::Bands, slot);
+        self.main.first_pass(line, Kept::Bands, slot);
         self.guard_done[slot] = false;
         if self.guarded && self.raw_rows == 1 {
-            self.guard.first_pass(line, self.col0, Kept::Bands, slot);
+            self.guard.first_pass(line, Kept::Bands, slot);
             self.guard_done[slot] = true;
         }
+    }
+
+    /// That of a band: weights are averaged where samples are not weighed by distance.
+    fn kernel_of(&self, band: usize) -> Kernel {
+        let is_weight = band + self.weight_bands >= self.bands;
+        if is_weight && self.kernel.is_area() { Kernel::Average } else { self.kernel }
     }
 
     /// Makes the guard's rows that an output row needs.
@@ -232,7 +244,7 @@ impl<A: Float> TwoPass<A> {
                 continue;
             }
             let start = (index * self.raw_rows + slot_of(row, self.raw_rows)) * self.span;
-            self.guard.first_pass(&lines[start..start + self.span], self.col0, kept, slot);
+            self.guard.first_pass(&lines[start..start + self.span], kept, slot);
         }
     }
 
@@ -267,15 +279,16 @@ impl<A: Float> TwoPass<A> {
     /// `all`. Where nothing is valid they mean nothing.
     pub fn row(&mut self, at: usize, band: usize, all: bool) -> &[A] {
         self.main.second_pass(at, band, &mut self.sums);
+        let kernel = self.kernel_of(band);
         let full = &self.full_sums;
-        match self.kernel {
+        match kernel {
             Kernel::Sum => return &self.sums,
             kernel if kernel.is_area() => {
                 let weights = if all { full } else { &self.valid_sums };
                 for (s, w) in self.sums.iter_mut().zip(weights) {
                     *s = *s / *w;
                 }
-                if self.kernel == Kernel::Rms {
+                if kernel == Kernel::Rms {
                     self.sums.iter_mut().for_each(|s| *s = s.root());
                 }
                 return &self.sums;
@@ -329,17 +342,19 @@ impl<A: Float> Pass<A> {
         self.bands.resize(bands * capacity * width, A::ZERO);
         self.valid.resize(planes * capacity * width, A::ZERO);
         self.full.resize(width, A::ZERO);
+        self.offsets.clear();
+        self.offsets.extend(self.cols.all_taps().iter().map(|taps| (taps.first - col0) as u32));
         // As the first pass adds them, so that the sums of valid weights can equal them.
         let ones = vec![A::from_sample(1u8); span];
         let mut full = std::mem::take(&mut self.full);
-        dot_row(&self.cols, &ones, col0, &mut full);
+        dot_row(&self.cols, &self.offsets, &ones, &mut full);
         self.full = full;
     }
 
-    fn first_pass(&mut self, line: &[A], col0: i64, kept: Kept, slot: usize) {
+    fn first_pass(&mut self, line: &[A], kept: Kept, slot: usize) {
         let width = self.cols.count();
         let rows = if kept == Kept::Bands { &mut self.bands } else { &mut self.valid };
-        dot_row(&self.cols, line, col0, &mut rows[slot * width..][..width]);
+        dot_row(&self.cols, &self.offsets, line, &mut rows[slot * width..][..width]);
     }
 
     /// Weight and ring slot of each tap of an output row.
@@ -397,27 +412,36 @@ fn add_row<A: Float>(out: &mut [A], weight: A, row: &[A], is_first: bool) {
 }
 
 /// The first pass: each output column as the weighted sum of its taps, in a fixed order.
-fn dot_row<A: Float>(axis: &Axis, line: &[A], col0: i64, out: &mut [A]) {
+fn dot_row<A: Float>(axis: &Axis, offsets: &[u32], line: &[A], out: &mut [A]) {
     match axis.uniform() {
-        Some(1) => dot_uniform::<A, 1>(axis, line, col0, out),
-        Some(2) => dot_uniform::<A, 2>(axis, line, col0, out),
-        Some(4) => dot_uniform::<A, 4>(axis, line, col0, out),
-        Some(6) => dot_uniform::<A, 6>(axis, line, col0, out),
+        Some(1) => dot_uniform::<A, 1>(axis, offsets, line, out),
+        Some(2) => dot_uniform::<A, 2>(axis, offsets, line, out),
+        Some(4) => dot_uniform::<A, 4>(axis, offsets, line, out),
+        Some(6) => dot_uniform::<A, 6>(axis, offsets, line, out),
         _ => {
             let weights = A::weights(axis);
-            for (o, taps) in out.iter_mut().zip(axis.all_taps()) {
-                let at = (taps.first - col0) as usize;
-                *o = dot(&line[at..at + taps.count], &weights[taps.start()..][..taps.count]);
+            for ((o, taps), at) in out.iter_mut().zip(axis.all_taps()).zip(offsets) {
+                let weights = &weights[taps.start()..][..taps.count];
+                *o = dot(&line[*at as usize..][..taps.count], weights);
             }
         }
     }
 }
 
-fn dot_uniform<A: Float, const N: usize>(axis: &Axis, line: &[A], col0: i64, out: &mut [A]) {
-    let weights = A::weights(axis).chunks_exact(N);
-    for ((o, taps), weights) in out.iter_mut().zip(axis.all_taps()).zip(weights) {
-        let at = (taps.first - col0) as usize;
-        *o = dot(&line[at..at + N], &weights[..N]);
+/// As many taps everywhere: their weights lie one after the other, and the loop over them is unrolled.
+fn dot_uniform<A: Float, const N: usize>(axis: &Axis, offsets: &[u32], line: &[A], out: &mut [A]) {
+    let (weights, _) = A::weights(axis).as_chunks::<N>();
+    for ((o, at), weights) in out.iter_mut().zip(offsets).zip(weights) {
+        // Cannot fail: all taps lie in the line.
+        let Some(samples) = line.get(*at as usize..).and_then(|line| line.first_chunk::<N>())
+        else {
+            continue;
+        };
+        let mut sum = samples[0] * weights[0];
+        for k in 1..N {
+            sum = sum + samples[k] * weights[k];
+        }
+        *o = sum;
     }
 }
 

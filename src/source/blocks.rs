@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::codec::Compression;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, FormatError, Place, Result, ResultExt};
 use crate::io::{self, IoMode};
 use crate::observer::Stats;
 use crate::raster::AnyRaster;
@@ -29,11 +29,29 @@ pub struct ReadScratch {
 #[derive(Debug, Clone)]
 pub struct Block(Arc<Cached>);
 
+/// A block that could not be decoded and was left out (`--skip-bad-blocks`).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BadBlock {
+    /// Number of the source in the mosaic.
+    pub source: u32,
+    /// Image, mask or overview.
+    pub part: Part,
+    /// Index of the access block.
+    pub index: u64,
+    /// File, block and reason in words.
+    pub reason: String,
+}
+
 impl Block {
+    /// Whether the block could not be decoded and was left out: none of its pixels is valid.
+    pub fn is_bad(&self) -> bool {
+        matches!(&*self.0, Cached::Bad(_))
+    }
+
     /// Its samples.
     pub fn raster(&self) -> &AnyRaster {
         match &*self.0 {
-            Cached::Raster(raster) => raster,
+            Cached::Raster(raster) | Cached::Bad(raster) => raster,
             // `Blocks::get` makes a `Block` of rasters only.
             Cached::Table(_) => unreachable!("a block is a raster"),
         }
@@ -62,11 +80,14 @@ pub struct Blocks<'a> {
     streams: Streams,
     /// Parts of a strip that may be kept for threads that come for them out of order.
     passed_parts: usize,
+    /// Whether blocks that cannot be decoded are left out.
+    skip_bad: bool,
+    bad: Mutex<BTreeSet<BadBlock>>,
     read_ns: AtomicU64,
     decode_ns: AtomicU64,
     decoded: AtomicU64,
     /// One bit for each block that was decoded, by source and part.
-    distinct: Mutex<HashMap<(u32, bool), Vec<u64>>>,
+    distinct: Mutex<HashMap<(u32, Part), Vec<u64>>>,
 }
 
 impl<'a> Blocks<'a> {
@@ -84,11 +105,47 @@ impl<'a> Blocks<'a> {
             cache: BlockCache::new(cache_bytes, threads),
             streams: Streams::default(),
             passed_parts: threads,
+            skip_bad: false,
+            bad: Mutex::default(),
             read_ns: AtomicU64::new(0),
             decode_ns: AtomicU64::new(0),
             decoded: AtomicU64::new(0),
             distinct: Mutex::default(),
         }
+    }
+
+    /// The same, but blocks that cannot be decoded are left out if `skip`: all their pixels are invalid.
+    #[must_use]
+    pub fn skipping_bad(mut self, skip: bool) -> Blocks<'a> {
+        self.skip_bad = skip;
+        self
+    }
+
+    /// Blocks that were left out so far, by source, part and index.
+    pub fn bad_blocks(&self) -> Vec<BadBlock> {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// What stands for a block that cannot be decoded, if such are left out.
+    fn leave_out(
+        &self,
+        request: Request,
+        layout: &Layout,
+        index: u64,
+        error: Error,
+        decode: &mut Scratch,
+    ) -> Result<Cached> {
+        // A file that changed is none of which single blocks are bad.
+        let changed = matches!(error.kind(), ErrorKind::Format(FormatError::Changed(_)));
+        if !self.skip_bad || changed || !matches!(error.kind(), ErrorKind::Format(_)) {
+            return Err(error);
+        }
+        let path = self.sources[request.source as usize].path();
+        let reason = error.with_place(Place::Block(index)).with_path(path).to_string();
+        let bad = BadBlock { source: request.source, part: request.part, index, reason };
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).insert(bad);
+        let raster = layout.decode(request.id, Stored::Absent, None, None, decode)?;
+        Ok(Cached::Bad(raster))
     }
 
     /// A block; `None` if another thread is decoding it and `wait` is false.
@@ -105,7 +162,7 @@ impl<'a> Blocks<'a> {
         let source = &self.sources[request.source as usize];
         let Some(layout) = source.dataset.layout(request.part) else {
             return Err(Error::new(ErrorKind::Panicked(
-                "a block of a mask that is not there".into(),
+                "a block of an image that is not there".into(),
             )));
         };
         let BlockId { bx, by, plane } = request.id;
@@ -143,7 +200,7 @@ impl<'a> Blocks<'a> {
             return Ok(None);
         }
         let began = Instant::now();
-        let handle = self.files.get(source, own)?;
+        let handle = self.files.get(source, layout.file, own)?;
         let mut bytes = Vec::new();
         reader::fetch(&*handle.file, extent, &mut bytes).at(own.path())?;
         self.read_ns.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
@@ -168,21 +225,25 @@ impl<'a> Blocks<'a> {
         scratch: &mut ReadScratch,
     ) -> Result<Cached> {
         let extent = self.extent(request, source, layout, index)?;
-        let fill = if request.part == Part::Image { source.dataset.nodata } else { None };
+        let fill =
+            if request.part.is_image() { source.dataset.fill(request.id.plane) } else { None };
         let ReadScratch { stored, decode } = scratch;
         if extent.len == 0 {
             let raster = layout.decode(request.id, Stored::Absent, fill, spare, decode)?;
             return Ok(Cached::Raster(raster));
         }
         let began = Instant::now();
-        let handle = self.files.get(request.source, source)?;
+        let handle = self.files.get(request.source, layout.file, source)?;
         if layout.is_streamed() {
             let (strip, part) = layout.part_of(index);
             let request_part =
                 PartRequest { layout, file: &handle.file, extent, id: request.id, part };
-            let key = (request.source, strip);
-            let (raster, parts) =
-                self.streams.decode(key, &request_part, self.passed_parts, decode)?;
+            let key = (request.source, request.part, strip);
+            let decoded = self.streams.decode(key, &request_part, self.passed_parts, decode);
+            let (raster, parts) = match decoded {
+                Ok(decoded) => decoded,
+                Err(error) => return self.leave_out(request, layout, index, error, decode),
+            };
             self.decode_ns.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
             self.count(request, layout, index, parts);
             return Ok(Cached::Raster(raster));
@@ -200,7 +261,10 @@ impl<'a> Blocks<'a> {
         };
         let read = began.elapsed();
         let bytes = map.as_deref().unwrap_or(stored);
-        let raster = layout.decode(request.id, Stored::Bytes(bytes), fill, spare, decode)?;
+        let raster = match layout.decode(request.id, Stored::Bytes(bytes), fill, spare, decode) {
+            Ok(raster) => raster,
+            Err(error) => return self.leave_out(request, layout, index, error, decode),
+        };
         let both = began.elapsed();
         self.read_ns.fetch_add(read.as_nanos() as u64, Ordering::Relaxed);
         self.decode_ns.fetch_add((both - read).as_nanos() as u64, Ordering::Relaxed);
@@ -226,11 +290,10 @@ impl<'a> Blocks<'a> {
         index: u64,
     ) -> Result<Extent> {
         let Some(page) = layout.table_page(index) else { return Ok(layout.extent(index, None)) };
-        let kind =
-            if request.part == Part::Image { CacheKind::ImageTable } else { CacheKind::MaskTable };
+        let kind = CacheKind::Table(request.part);
         let key = CacheKey { source: request.source, kind, index: page };
         let table = self.cache.get(key, Counted::Now(u64::MAX), true, |_| {
-            let handle = self.files.get(request.source, source)?;
+            let handle = self.files.get(request.source, layout.file, source)?;
             Ok(Cached::Table(layout.read_table_page(&*handle.file, page)?))
         })?;
         match table.as_deref() {
@@ -242,7 +305,7 @@ impl<'a> Blocks<'a> {
     fn count(&self, request: Request, layout: &Layout, index: u64, blocks: u64) {
         self.decoded.fetch_add(blocks, Ordering::Relaxed);
         let mut distinct = self.distinct.lock().unwrap_or_else(PoisonError::into_inner);
-        let bits = distinct.entry((request.source, request.part == Part::Mask)).or_default();
+        let bits = distinct.entry((request.source, request.part)).or_default();
         if bits.is_empty() {
             let planes = if layout.planar { u64::from(layout.bands) } else { 1 };
             bits.resize((layout.blocks_in_plane() * planes).div_ceil(64) as usize, 0);
@@ -260,10 +323,10 @@ impl<'a> Blocks<'a> {
         let distinct = self.distinct.lock().unwrap_or_else(PoisonError::into_inner);
         let ones = distinct.values().flatten().map(|word| u64::from(word.count_ones()));
         stats.blocks_distinct += ones.sum::<u64>();
+        stats.bad_blocks.extend(self.bad_blocks().into_iter().map(|bad| bad.reason));
     }
 }
 
 fn block_key(request: Request, index: u64) -> CacheKey {
-    let kind = if request.part == Part::Image { CacheKind::Image } else { CacheKind::Mask };
-    CacheKey { source: request.source, kind, index }
+    CacheKey { source: request.source, kind: CacheKind::Block(request.part), index }
 }

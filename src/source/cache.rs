@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::raster::AnyRaster;
 use crate::tiff::layout::TablePage;
+use crate::tiff::reader::Part;
 
 /// What is cached.
 #[derive(Debug)]
 pub(crate) enum Cached {
     /// A decoded block.
     Raster(AnyRaster),
+    /// What stands for a block that could not be decoded; no pixel of it is valid.
+    Bad(AnyRaster),
     /// A page of a block table.
     Table(TablePage),
 }
@@ -23,7 +26,7 @@ pub(crate) enum Cached {
 impl Cached {
     fn bytes(&self) -> u64 {
         let bytes = match self {
-            Cached::Raster(raster) => raster.capacity_bytes(),
+            Cached::Raster(raster) | Cached::Bad(raster) => raster.capacity_bytes(),
             Cached::Table(page) => page.bytes(),
         };
         // The entry itself, its place in two maps and the allocator's share.
@@ -34,10 +37,8 @@ impl Cached {
 /// Kind of a cached thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum CacheKind {
-    Image,
-    Mask,
-    ImageTable,
-    MaskTable,
+    Block(Part),
+    Table(Part),
 }
 
 /// How often a value is asked for in the whole run.
@@ -128,7 +129,11 @@ impl BlockCache {
             }
         }
         state.slots.insert(key, Slot::Busy);
-        let spare = if matches!(key.kind, CacheKind::Image) { state.spare.pop() } else { None };
+        let spare = if matches!(key.kind, CacheKind::Block(part) if part.is_image()) {
+            state.spare.pop()
+        } else {
+            None
+        };
         drop(state);
         // Frees the slot if `load` fails or panics, so that nobody waits for ever.
         let mut guard = BusyGuard { cache: self, key, armed: true };
@@ -258,7 +263,7 @@ mod tests {
     const VALUE_BYTES: u64 = 64 * 8 + 256;
 
     fn key(index: u64) -> CacheKey {
-        CacheKey { source: 0, kind: CacheKind::Image, index }
+        CacheKey { source: 0, kind: CacheKind::Block(Part::Image), index }
     }
 
     /// A raster that holds `index` in its first sample; 64 samples of 8 bytes.

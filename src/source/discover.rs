@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, InputError, Result, ResultExt};
@@ -15,24 +14,25 @@ const MAX_DEPTH: usize = 64;
 /// file to its matches, anything else to itself.
 ///
 /// # Errors
-/// [`InputError::NoInputs`] if one of them gives nothing; I/O errors of directories and lists. Files
-/// are not opened: a missing one is found later, together with all others.
+/// [`InputError::NoInputs`] if one of them gives nothing; I/O errors of directories and lists;
+/// [`crate::error::Unsupported`] for what is more than a path, as [`super::catalog::gather`] takes it.
+/// Files are not opened: a missing one is found later, together with all others.
 pub fn discover(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for input in inputs {
-        expand(input, &mut paths)?;
-    }
-    if paths.is_empty() {
-        return Err(InputError::NoInputs("none were named".into()).into());
+    let entries = super::catalog::gather(inputs, None, None)?.list;
+    let mut paths = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if entry.overrides.is_some() || entry.saved.is_some() {
+            let hint = "open it by catalog::gather and open::open_entries";
+            return Err(Error::unsupported("more than a path", hint).with_path(&entry.path));
+        }
+        paths.push(entry.path);
     }
     Ok(paths)
 }
 
-fn expand(input: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
+/// Expands one input that is no list.
+pub(super) fn expand(input: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     let text = input.to_string_lossy();
-    if let Some(list) = text.strip_prefix('@').filter(|_| !input.exists()) {
-        return read_list(Path::new(list), paths);
-    }
     if input.is_dir() {
         let before = paths.len();
         walk(input, 0, &mut HashSet::new(), paths)?;
@@ -48,34 +48,6 @@ fn expand(input: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
         return expand_pattern(&text, input, paths);
     }
     paths.push(input.to_path_buf());
-    Ok(())
-}
-
-/// Appends the paths that a list file names: one per line; blank lines and `#` are skipped; `-` is
-/// standard input. Relative paths are relative to the working directory, as on the command line.
-///
-/// # Errors
-/// I/O errors; [`InputError::NoInputs`] if it names none.
-pub fn read_list(list: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
-    let mut text = String::new();
-    if list == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).at(Path::new("standard input"))?;
-    } else {
-        text = fs::read_to_string(list).at(list)?;
-    }
-    let before = paths.len();
-    // Lines may end in LF, CR LF, or CR alone (GDAL #3389); a byte order mark may come first.
-    let lines = text.trim_start_matches('\u{feff}').split(['\n', '\r']);
-    paths.extend(lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#')).map(
-        |line| {
-            let line = line.trim();
-            PathBuf::from(line.strip_prefix('"').and_then(|l| l.strip_suffix('"')).unwrap_or(line))
-        },
-    ));
-    if paths.len() == before {
-        let reason = "the list names no file".into();
-        return Err(Error::new(InputError::NoInputs(reason)).with_path(list));
-    }
     Ok(())
 }
 

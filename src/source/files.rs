@@ -1,13 +1,15 @@
 //! A pool of open files, bounded below the process's limit whatever the number of sources.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, FormatError, Result, ResultExt};
 use crate::io;
-use crate::source::open::stamp_of;
+use crate::source::open::{stamp_of, with_suffix};
 use crate::source::{FileStamp, Source};
+use crate::tiff::FileOf;
 
 /// Open files of sources, least recently used closed first.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub struct FilePool {
 
 #[derive(Debug, Default)]
 struct Open {
-    files: HashMap<u32, (Handle, u64)>,
+    files: HashMap<(u32, FileOf), (Handle, u64)>,
     clock: u64,
 }
 
@@ -38,17 +40,23 @@ impl FilePool {
         FilePool { capacity, open: Mutex::default() }
     }
 
-    /// The file of source number `id`, opened if need be.
+    /// A file of source number `id`, opened if need be.
     ///
     /// # Errors
     /// [`FormatError::Changed`] if it is not as it was when its headers were read; I/O errors.
-    pub fn get(&self, id: u32, source: &Source) -> Result<Handle> {
+    pub fn get(&self, id: u32, which: FileOf, source: &Source) -> Result<Handle> {
+        let id = (id, which);
         if let Some(handle) = self.lookup(id) {
             return Ok(handle);
         }
-        let path = source.path();
+        let path = &*match which {
+            FileOf::Main => Cow::Borrowed(source.path()),
+            _ => Cow::Owned(with_suffix(source.path(), which.suffix())),
+        };
+        let beside = source.beside.iter().find(|(file, _)| *file == which);
+        let stamp = beside.map_or(&source.stamp, |(_, stamp)| stamp);
         let file = File::open(path).at(path)?;
-        check_stamp(&file, &source.stamp).at(path)?;
+        check_stamp(&file, stamp).at(path)?;
         let handle = Handle { local: io::is_local(&file), file: Arc::new(file) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clock += 1;
@@ -62,7 +70,7 @@ impl FilePool {
         Ok(handle)
     }
 
-    fn lookup(&self, id: u32) -> Option<Handle> {
+    fn lookup(&self, id: (u32, FileOf)) -> Option<Handle> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clock += 1;
         let clock = open.clock;

@@ -1,18 +1,26 @@
 //! Headers of all inputs, in parallel, result in order; what is bad is collected, not met one by one.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::codec::image::Params;
 use crate::crs::Crs;
 use crate::error::{Error, ErrorKind, FormatError, Result, ResultExt};
+use crate::io::{self, ReadAt};
 use crate::observer::{Observer, Warning};
 use crate::ordered::{Window, run_ordered, thread_count};
+use crate::source::entry::Entry;
 use crate::source::{FileStamp, Source, SourceNodata};
+use crate::tiff::FileOf;
 use crate::tiff::geokeys::world_file_candidates;
-use crate::tiff::reader::{Dataset, Shared};
+use crate::tiff::reader::{Beside, Dataset, ReadOptions, Shared};
+
+/// Most bytes of an `.aux.xml` that are read.
+const MOST_AUX_BYTES: u64 = 16 << 20;
 
 /// How inputs are opened.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +33,8 @@ pub struct OpenOptions {
     pub assign_crs: Option<Arc<Crs>>,
     /// All inputs have this one, whatever they say.
     pub override_crs: Option<Arc<Crs>>,
+    /// What is read of each file's headers.
+    pub read: ReadOptions,
 }
 
 /// The inputs that can be used, in order, each once.
@@ -36,21 +46,97 @@ pub struct Opened {
     pub skipped: Vec<Error>,
 }
 
-/// Opens one input.
+/// Opens one input that has a place in the world.
+///
+/// # Errors
+/// As [`Dataset::open`]; [`crate::error::InputError::NoGeoreference`],
+/// [`crate::error::InputError::GcpOnly`]; I/O errors.
+pub fn open_source(path: &Path) -> Result<Source> {
+    let source = open_any(path, ReadOptions::default())?;
+    source.dataset.check_placed()?;
+    Ok(source)
+}
+
+/// Opens one input, whether it has georeferencing or not ([`Dataset::unplaced`]).
 ///
 /// # Errors
 /// As [`Dataset::open`]; I/O errors.
-pub fn open_source(path: &Path) -> Result<Source> {
+pub fn open_any(path: &Path, options: ReadOptions) -> Result<Source> {
     let file = File::open(path).at(path)?;
     let meta = file.metadata().at(path)?;
     if meta.is_dir() {
         let error: Error = std::io::Error::from(std::io::ErrorKind::IsADirectory).into();
         return Err(error.with_path(path));
     }
-    let dataset = Dataset::open(path, &file, || world_file(path))
+    let beside = BesideFile { path, stamps: RefCell::default() };
+    let dataset = Dataset::open_with(path, &file, &beside, options)
         .map_err(|error| name_format(error, path))?;
-    let nodata = dataset.nodata.map_or(SourceNodata::None, SourceNodata::All);
-    Ok(Source { dataset: Arc::new(dataset), stamp: stamp_of(&meta), nodata, view: None })
+    let nodata = match (dataset.nodata, &dataset.band_nodata) {
+        (Some(value), _) => SourceNodata::All(value),
+        (None, Some(values)) => SourceNodata::Bands(Arc::clone(values)),
+        (None, None) => SourceNodata::None,
+    };
+    let beside = beside.stamps.into_inner().into();
+    Ok(Source {
+        dataset: Arc::new(dataset),
+        stamp: stamp_of(&meta),
+        beside,
+        nodata,
+        view: None,
+        priority: 0.0,
+        overridden: false,
+    })
+}
+
+/// The files beside a raster on a disk.
+struct BesideFile<'a> {
+    path: &'a Path,
+    /// Those that were opened.
+    stamps: RefCell<Vec<(FileOf, FileStamp)>>,
+}
+
+impl Beside for BesideFile<'_> {
+    fn world_file(&self) -> Result<Option<String>> {
+        world_file(self.path)
+    }
+
+    fn aux_xml(&self) -> Result<Option<String>> {
+        let path = with_suffix(self.path, ".aux.xml");
+        let text = read_start(&path, MOST_AUX_BYTES).map(|bytes| {
+            Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|text| !text.is_empty())
+        });
+        or_missing(text, &path)
+    }
+
+    fn open(&self, file: FileOf) -> Result<Option<Box<dyn ReadAt>>> {
+        let path = with_suffix(self.path, file.suffix());
+        let opened = File::open(&path).and_then(|opened| {
+            let meta = opened.metadata()?;
+            if meta.is_file() {
+                self.stamps.borrow_mut().push((file, stamp_of(&meta)));
+            }
+            Ok(meta.is_file().then(|| Box::new(opened) as Box<dyn ReadAt>))
+        });
+        or_missing(opened, &path)
+    }
+}
+
+/// A file that is not there is none; anything else that goes wrong is an error.
+fn or_missing<T>(result: std::io::Result<Option<T>>, path: &Path) -> Result<Option<T>> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match result {
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        // A name that is too long with a suffix names no file.
+        Err(error) if error.raw_os_error() == Some(36) => Ok(None),
+        other => other.at(path),
+    }
+}
+
+/// A path with more behind its last name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Opens all inputs. An input that is named more than once keeps its last place, with a warning.
@@ -63,24 +149,54 @@ pub fn open_all(
     options: &OpenOptions,
     observer: &dyn Observer,
 ) -> Result<Opened> {
-    let mut sources = Vec::with_capacity(paths.len());
+    let entries: Vec<Entry> = paths.iter().cloned().map(Entry::new).collect();
+    open_entries(&entries, options, observer)
+}
+
+/// Opens all inputs, with what is said about each in place of its file. The headers that an index holds
+/// of a file count while the file has the same size and time; else they are read again, unless the
+/// index also holds what counts in place of them.
+///
+/// # Errors
+/// As [`open_all`].
+pub fn open_entries(
+    entries: &[Entry],
+    options: &OpenOptions,
+    observer: &dyn Observer,
+) -> Result<Opened> {
+    let mut sources = Vec::with_capacity(entries.len());
+    let mut stale = 0usize;
     let mut bad = Vec::new();
     let mut interner = Interner::default();
     run_ordered(
-        paths.len() as u64,
-        Window::light(thread_count(options.threads)),
+        entries.len() as u64,
+        // A thread holds up to three files: the raster and those beside it.
+        Window::light(thread_count(options.threads).min((io::handle_limit() / 3).max(1))),
         observer,
         || (),
-        |(), ticket| Ok(open_source(&paths[ticket.index as usize])),
+        |(), ticket| Ok(open_entry(&entries[ticket.index as usize], options.read)),
         |_| 0,
         |_, result| {
             match result {
-                Ok(source) => sources.push(interner.intern(source, options)),
+                Ok((source, state)) => {
+                    for what in &*source.dataset.oddities {
+                        let path = source.path().display().to_string();
+                        observer.warning(&Warning::Odd { path, what: what.clone() });
+                    }
+                    stale += usize::from(state == State::Stale);
+                    let saved = state == State::Saved;
+                    sources.push(interner.intern(source, options, saved));
+                }
                 Err(error) => bad.push(error),
             }
             Ok(())
         },
     )?;
+    if stale > 0 {
+        observer.warning(&Warning::Other(format!(
+            "{stale} files changed since the index was made; their headers were read again"
+        )));
+    }
     let sources = keep_last(sources, observer);
     if !options.skip_bad && !bad.is_empty() {
         return Err(match bad.len() {
@@ -97,22 +213,66 @@ pub fn open_all(
     Ok(Opened { sources, skipped: bad })
 }
 
-/// Keeps the last of each file, known by device and inode, so that other spellings are found too.
-fn keep_last(sources: Vec<Source>, observer: &dyn Observer) -> Vec<Source> {
-    let mut count: HashMap<(u64, u64), usize> = HashMap::new();
-    for source in &sources {
-        *count.entry(source.stamp.identity).or_default() += 1;
+/// Where the headers of a source come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The file.
+    Read,
+    /// An index.
+    Saved,
+    /// The file, because it is not as it was when the index was made.
+    Stale,
+}
+
+fn open_entry(entry: &Entry, options: ReadOptions) -> Result<(Source, State)> {
+    let path = &entry.path;
+    let mut state = State::Read;
+    // An index does not hold where the blocks of overviews lie.
+    let enough = |saved: &Source| !options.overviews || saved.dataset.overviews.is_empty();
+    if let Some(saved) = entry.saved.as_ref().filter(|saved| saved.overridden || enough(saved)) {
+        let stamp = stamp_of(&fs::metadata(path).at(path)?);
+        if (stamp.len, stamp.modified_ns) == (saved.stamp.len, saved.stamp.modified_ns) {
+            return Ok((Source { stamp, ..(**saved).clone() }, State::Saved));
+        }
+        if saved.overridden {
+            let error = Error::new(FormatError::Changed("since the index was made; make it again"));
+            return Err(error.with_path(path));
+        }
+        state = State::Stale;
     }
-    if count.len() == sources.len() || count.contains_key(&(0, 0)) {
+    let source = open_any(path, options)?;
+    source.dataset.check_placed()?;
+    match &entry.overrides {
+        Some(overrides) => Ok((overrides.apply(source).at(path)?, state)),
+        None => Ok((source, state)),
+    }
+}
+
+/// Keeps the last of each file, known by device and inode, so that other spellings are found too. Parts
+/// of files and files that are placed twice are not the same source.
+fn keep_last(sources: Vec<Source>, observer: &dyn Observer) -> Vec<Source> {
+    let key = |source: &Source| {
+        let coefficients = source.dataset.transform.coefficients().map(f64::to_bits);
+        (source.stamp.identity, coefficients)
+    };
+    let whole = |source: &Source| source.view.is_none() && source.stamp.identity != (0, 0);
+    let mut count: HashMap<_, usize> = HashMap::with_capacity(sources.len());
+    for source in sources.iter().filter(|source| whole(source)) {
+        *count.entry(key(source)).or_default() += 1;
+    }
+    if count.values().all(|times| *times == 1) {
         return sources;
     }
     let mut seen = count.clone();
     sources
         .into_iter()
         .filter(|source| {
-            let left = seen.entry(source.stamp.identity).or_default();
+            if !whole(source) {
+                return true;
+            }
+            let left = seen.entry(key(source)).or_default();
             *left -= 1;
-            let times = count.get(&source.stamp.identity).copied().unwrap_or(1);
+            let times = count.get(&key(source)).copied().unwrap_or(1);
             if *left == 0 && times > 1 {
                 let path = source.path().display().to_string();
                 observer.warning(&Warning::Repeated { path, times });
@@ -127,18 +287,36 @@ fn keep_last(sources: Vec<Source>, observer: &dyn Observer) -> Vec<Source> {
 struct Interner {
     crs: HashMap<Arc<Crs>, Arc<Crs>>,
     shared: Vec<Arc<Shared>>,
+    params: Vec<Arc<Params>>,
 }
 
 impl Interner {
     /// Different metadata that are compared with each new source, newest first.
     const MOST_SHARED: usize = 64;
 
-    fn intern(&mut self, source: Source, options: &OpenOptions) -> Source {
-        let Source { dataset, stamp, nodata, view } = source;
+    /// Tiles of one series have the same JPEG tables.
+    fn share_params(&mut self, dataset: &mut Dataset) {
+        let Some(own) = &mut dataset.image.params else { return };
+        match self.params.iter().rev().find(|params| *params == own) {
+            Some(params) => *own = Arc::clone(params),
+            None if self.params.len() < Interner::MOST_SHARED => self.params.push(Arc::clone(own)),
+            None => {}
+        }
+    }
+
+    /// `saved`: an index shares what is equal already.
+    fn intern(&mut self, source: Source, options: &OpenOptions, saved: bool) -> Source {
+        if saved && options.assign_crs.is_none() && options.override_crs.is_none() {
+            return source;
+        }
+        let mut overridden = source.overridden;
         // The only reference: nobody else has seen this dataset yet.
-        let mut dataset = Arc::unwrap_or_clone(dataset);
+        let mut dataset = Arc::unwrap_or_clone(source.dataset);
         dataset.crs = match (&options.override_crs, dataset.crs, &options.assign_crs) {
-            (Some(crs), ..) | (None, None, Some(crs)) => Some(Arc::clone(crs)),
+            (Some(crs), ..) | (None, None, Some(crs)) => {
+                overridden = true;
+                Some(Arc::clone(crs))
+            }
             (None, Some(crs), _) => {
                 Some(Arc::clone(self.crs.entry(Arc::clone(&crs)).or_insert(crs)))
             }
@@ -153,23 +331,25 @@ impl Interner {
                 self.shared.push(Arc::clone(&dataset.shared));
             }
         }
-        Source { dataset: Arc::new(dataset), stamp, nodata, view }
+        dataset.oddities = Box::default();
+        self.share_params(&mut dataset);
+        Source { dataset: Arc::new(dataset), overridden, ..source }
     }
 }
 
-/// At most 4097 bytes of a regular file.
-fn read_start(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The first bytes of a regular file, at most `most`.
+fn read_start(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
     if file.metadata()?.is_file() {
-        file.take(4097).read_to_end(&mut bytes)?;
+        file.take(most).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }
 
 fn world_file(path: &Path) -> Result<Option<String>> {
     for candidate in world_file_candidates(path) {
-        match read_start(&candidate) {
+        match read_start(&candidate, 4097) {
             // A world file is six short lines; anything long is something else.
             Ok(bytes) if (1..=4096).contains(&bytes.len()) => {
                 return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));

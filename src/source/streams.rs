@@ -11,7 +11,7 @@ use crate::error::{FormatError, Result};
 use crate::io::ReadAt;
 use crate::raster::AnyRaster;
 use crate::tiff::layout::{Extent, Layout};
-use crate::tiff::reader::{BlockId, Scratch, Stored};
+use crate::tiff::reader::{BlockId, Part, Scratch, Stored};
 
 /// Bytes read at once from a strip.
 const INPUT_BYTES: usize = 128 * 1024;
@@ -20,8 +20,9 @@ pub(crate) const STREAM_BYTES: u64 = 512 * 1024;
 /// Strips that stay open. Sources that lie across a row of output blocks are read in turn.
 pub(crate) const MOST_STREAMS: usize = 24;
 
-/// A strip by source and its number there.
-type OpenStrip = ((u32, u64), Arc<Mutex<Strip>>);
+/// A strip by source, image, and its number there.
+type StripKey = (u32, Part, u64);
+type OpenStrip = (StripKey, Arc<Mutex<Strip>>);
 
 /// Open strips, the one used last at the back.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ impl Streams {
     /// fetch out of order.
     pub(crate) fn decode(
         &self,
-        key: (u32, u64),
+        key: StripKey,
         request: &PartRequest<'_>,
         passed_parts: usize,
         scratch: &mut Scratch,
@@ -78,7 +79,7 @@ impl Streams {
         result
     }
 
-    fn strip(&self, key: (u32, u64)) -> Arc<Mutex<Strip>> {
+    fn strip(&self, key: StripKey) -> Arc<Mutex<Strip>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let found = open.iter().position(|(k, _)| *k == key).and_then(|at| open.remove(at));
         let (_, strip) = found.unwrap_or_else(|| {

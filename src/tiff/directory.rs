@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::codec::{Compression, Predictor};
 use crate::geometry::Size;
+use crate::sample::DataType;
 use crate::tiff::gdal_metadata::GdalMetadata;
 use crate::tiff::geokeys::{self, Placement};
 use crate::tiff::tables::Tables;
@@ -48,6 +49,8 @@ fn describe_samples(directory: &mut Directory, spec: &ImageSpec, size: Size) {
     }
     // SampleFormat (TIFF 6.0 §19): 1 unsigned, 2 signed, 3 IEEE float.
     let format = match spec.dtype {
+        DataType::CI16 | DataType::CI32 => 5,
+        dtype if dtype.is_complex() => 6,
         dtype if dtype.is_float() => 3,
         dtype if dtype.is_signed_integer() => 2,
         _ => 1,

@@ -68,24 +68,19 @@ impl GdalMetadata {
         if text.is_empty() {
             return Ok(metadata);
         }
-        if text.len() > MAX_BYTES {
-            return Err(fail(format!("{} bytes, at most {MAX_BYTES} are read", text.len())).into());
-        }
-        if depth_exceeds(text, MAX_DEPTH) {
-            return Err(fail(format!("elements lie deeper than {MAX_DEPTH}")).into());
-        }
-        let options = roxmltree::ParsingOptions { nodes_limit: MAX_NODES, ..Default::default() };
-        let document = roxmltree::Document::parse_with_options(text, options)
-            .map_err(|error| fail(error.to_string()))?;
-        let root = document.root_element();
+        parse_xml("GDAL_METADATA", text, |root| metadata.add_all(root))?;
+        Ok(metadata)
+    }
+
+    fn add_all(&mut self, root: roxmltree::Node<'_, '_>) -> Result<()> {
         if root.tag_name().name() != "GDALMetadata" {
             return Err(fail(format!("root element {:?}", shorten(root.tag_name().name()))).into());
         }
         let items = root.children().filter(|node| node.has_tag_name("Item"));
         for node in items {
-            metadata.add(&node)?;
+            self.add(&node)?;
         }
-        Ok(metadata)
+        Ok(())
     }
 
     /// Takes in one `Item` element; one without a name is passed over.
@@ -169,6 +164,28 @@ impl BandMetadata {
 
 /// Deepest nesting that is read; GDAL writes 2.
 const MAX_DEPTH: usize = 64;
+
+/// Gives the root element of a text to `read`, within limits on its size and depth.
+///
+/// # Errors
+/// [`FormatError::Text`] if it is no XML or beyond a limit; what `read` says.
+pub(crate) fn parse_xml<T>(
+    what: &'static str,
+    text: &str,
+    read: impl FnOnce(roxmltree::Node<'_, '_>) -> Result<T>,
+) -> Result<T> {
+    let fail = |reason: String| FormatError::Text { what, reason };
+    if text.len() > MAX_BYTES {
+        return Err(fail(format!("{} bytes, at most {MAX_BYTES} are read", text.len())).into());
+    }
+    if depth_exceeds(text, MAX_DEPTH) {
+        return Err(fail(format!("elements lie deeper than {MAX_DEPTH}")).into());
+    }
+    let options = roxmltree::ParsingOptions { nodes_limit: MAX_NODES, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(text, options)
+        .map_err(|error| fail(error.to_string()))?;
+    read(document.root_element())
+}
 
 /// Whether start tags outnumber end tags by more than `limit` anywhere. The XML reader recurses
 /// once per level, so this must hold before it runs.

@@ -78,18 +78,27 @@ impl<'a> HeaderReader<'a> {
         Ok((reader, first))
     }
 
-    /// All directories of the main chain, in order.
-    pub(crate) fn directories(&self, first: u64) -> Result<Vec<Ifd>> {
+    /// All directories of the main chain, in order, and what is odd about the chain. It ends where it
+    /// comes back to itself, and at a directory that makes no sense, as in every other reader; one that
+    /// would lie beyond the end of the file is an error, for then the file is cut.
+    pub(crate) fn directories(&self, first: u64) -> Result<(Vec<Ifd>, Option<String>)> {
         let mut seen = Vec::new();
-        let mut list = Vec::new();
+        let mut list: Vec<Ifd> = Vec::new();
         let mut entries = 0;
         let mut offset = first;
         while offset != 0 {
             if seen.contains(&offset) || list.len() >= MAX_DIRECTORIES {
-                return Err(FormatError::IfdLoop { offset }.into());
+                let odd = FormatError::IfdLoop { offset };
+                return Ok((list, Some(format!("directories are left out: {odd}"))));
             }
             seen.push(offset);
-            let ifd = self.directory(offset)?;
+            let ifd = match self.directory(offset) {
+                Ok(ifd) => ifd,
+                Err(error) if !list.is_empty() && !is_cut(&error) => {
+                    return Ok((list, Some(format!("directories are left out: {error}"))));
+                }
+                Err(error) => return Err(error),
+            };
             offset = ifd.next;
             entries += ifd.entries.len();
             if entries > MAX_ENTRIES {
@@ -100,10 +109,11 @@ impl<'a> HeaderReader<'a> {
         if list.is_empty() {
             return Err(FormatError::MissingTag { tag: 256, name: tag::name(256) }.into());
         }
-        Ok(list)
+        Ok((list, None))
     }
 
-    fn directory(&self, offset: u64) -> Result<Ifd> {
+    /// The directory at an offset.
+    pub(crate) fn directory(&self, offset: u64) -> Result<Ifd> {
         let (count, entries_at, entry_len) = if self.big_tiff {
             (self.u64_at(offset)?, offset.saturating_add(8), 20)
         } else {
@@ -224,11 +234,28 @@ impl<'a> HeaderReader<'a> {
                 bytes.chunks_exact(4).map(|b| u64::from(self.u32(b))).collect()
             }
             Some(Type::LONG8 | Type::IFD8) => bytes.chunks_exact(8).map(|b| self.u64(b)).collect(),
+            Some(Type::SBYTE | Type::SSHORT | Type::SLONG | Type::SLONG8) => {
+                return self.non_negative(entry, &bytes);
+            }
             _ => return Err(bad(entry, "unsigned integers", format!("type {}", entry.field))),
         })
     }
 
-    /// Values of a floating-point tag.
+    /// Values of a tag of signed integers, none of them below 0.
+    fn non_negative(&self, entry: &Entry, bytes: &[u8]) -> Result<Vec<u64>> {
+        let value = |b: &[u8]| match b.len() {
+            1 => i64::from(b[0] as i8),
+            2 => i64::from(self.u16(b) as i16),
+            4 => i64::from(self.u32(b) as i32),
+            _ => self.u64(b) as i64,
+        };
+        let len = tag::type_len(entry.field).unwrap_or(1) as usize;
+        let values = bytes.chunks_exact(len).map(|b| u64::try_from(value(b)));
+        let values: std::result::Result<Vec<u64>, _> = values.collect();
+        values.map_err(|_| bad(entry, "no negative numbers", "one".into()))
+    }
+
+    /// Values of a floating-point tag; whole numbers do as well.
     pub(crate) fn floats(&self, entry: &Entry) -> Result<Vec<f64>> {
         let bytes = self.value_bytes(entry)?;
         match Type::from_u16(entry.field) {
@@ -238,7 +265,14 @@ impl<'a> HeaderReader<'a> {
             Some(Type::FLOAT) => {
                 Ok(bytes.chunks_exact(4).map(|b| f64::from(f32::from_bits(self.u32(b)))).collect())
             }
-            _ => Err(bad(entry, "floating-point numbers", format!("type {}", entry.field))),
+            Some(Type::RATIONAL) => Ok(bytes
+                .chunks_exact(8)
+                .map(|b| {
+                    let (above, below) = (self.u32(&b[..4]), self.u32(&b[4..]));
+                    if below == 0 { 0.0 } else { f64::from(above) / f64::from(below) }
+                })
+                .collect()),
+            _ => Ok(self.unsigned(entry)?.into_iter().map(|v| v as f64).collect()),
         }
     }
 
@@ -270,6 +304,11 @@ impl<'a> HeaderReader<'a> {
 /// A [`FormatError::BadTag`] for an entry.
 pub(crate) fn bad(entry: &Entry, expected: &'static str, found: String) -> crate::error::Error {
     FormatError::BadTag { tag: entry.tag, name: tag::name(entry.tag), expected, found }.into()
+}
+
+fn is_cut(error: &crate::error::Error) -> bool {
+    use crate::error::ErrorKind::{Format, Io};
+    matches!(error.kind(), Format(FormatError::Truncated { .. }) | Io(_))
 }
 
 fn too_long(count: u64) -> crate::error::Error {

@@ -4,11 +4,16 @@
 //! A strip is a tile as wide as the image. An *access block* is what is fetched and decoded at once:
 //! a storage block, or some rows of a strip that is large.
 
-use crate::codec::{Compression, Predictor};
+use std::sync::Arc;
+
+use crate::codec::image::Params;
+use crate::codec::{Compression, Predictor, stream};
 use crate::error::{Error, ErrorKind, FormatError, Result};
 use crate::geometry::{Size, Window};
 use crate::io::ReadAt;
 use crate::sample::DataType;
+use crate::tiff::FileOf;
+use crate::tiff::format::{Format, Packing};
 use crate::tiff::ifd::{HeaderReader, Ifd, bad};
 use crate::tiff::tag;
 
@@ -17,13 +22,13 @@ const SPLIT_BYTES: u64 = 512 * 1024;
 /// Compressed strips beyond this are decoded as a stream, part by part.
 const STREAM_BYTES: u64 = 8 << 20;
 /// Tables up to this many blocks stay in memory with the header.
-const INLINE_BLOCKS: u64 = 16;
+pub(super) const INLINE_BLOCKS: u64 = 16;
 /// Blocks in one page of a table that is read on demand.
 pub(crate) const TABLE_PAGE: u64 = 2048;
 /// Most bands that an image may have.
-const MAX_BANDS: u64 = 65_535;
+pub(super) const MAX_BANDS: u64 = 65_535;
 /// Most bytes of a decoded storage block.
-const MAX_BLOCK_BYTES: u64 = 1 << 31;
+pub(super) const MAX_BLOCK_BYTES: u64 = 1 << 31;
 
 /// The blocks of one image of a TIFF. Immutable; shared by threads without locks.
 #[derive(Debug, Clone)]
@@ -32,10 +37,12 @@ pub struct Layout {
     pub size: Size,
     /// Samples per pixel.
     pub bands: u32,
-    /// Type of the samples; 1-bit masks decode to `U8` of 0 and 1.
+    /// Type of the decoded samples.
     pub dtype: DataType,
-    /// Bits of a stored sample: `8 * dtype.size()`, or 1 for a mask.
+    /// Bits of a stored sample: `8 * dtype.size()`, or less where [`Layout::packing`] says so.
     pub bits: u32,
+    /// How stored samples become decoded ones.
+    pub packing: Packing,
     /// Whether each band has blocks of its own.
     pub planar: bool,
     /// Tiles, else strips.
@@ -46,19 +53,23 @@ pub struct Layout {
     pub predictor: Predictor,
     /// Byte order of the samples.
     pub big_endian: bool,
+    /// What the codec must know beside the bytes; `None` where that is nothing.
+    pub params: Option<Arc<Params>>,
+    /// Which file holds the blocks.
+    pub file: FileOf,
     /// Most compressed bytes of a block, as the table says.
     pub max_stored_bytes: u64,
     /// Tile, or image width by rows per strip.
-    storage: Size,
+    pub(super) storage: Size,
     /// Rows of an access block.
-    rows: u32,
-    offsets: Table,
-    counts: Table,
+    pub(super) rows: u32,
+    pub(super) offsets: Table,
+    pub(super) counts: Table,
 }
 
 /// A table of block offsets or byte counts.
 #[derive(Debug, Clone)]
-enum Table {
+pub(super) enum Table {
     Inline(Box<[u64]>),
     InFile {
         offset: u64,
@@ -78,8 +89,8 @@ pub struct Extent {
 }
 
 impl Layout {
-    /// Reads the layout of a directory. `mask` allows 1-bit samples.
-    pub(crate) fn read(reader: &HeaderReader<'_>, ifd: &Ifd, mask: bool) -> Result<Layout> {
+    /// Reads the layout of a directory of a file.
+    pub(crate) fn read(reader: &HeaderReader<'_>, ifd: &Ifd, file: FileOf) -> Result<Layout> {
         let side = |tag: u16| -> Result<u32> {
             let value = required(reader, ifd, tag)?;
             u32::try_from(value)
@@ -92,8 +103,8 @@ impl Layout {
         if !(1..=MAX_BANDS).contains(&bands) {
             return Err(bad_value(277, "1 to 65535", bands));
         }
-        let (dtype, bits) = sample_type(reader, ifd, mask)?;
-        let compression = read_compression(reader, ifd)?;
+        let Format { dtype, bits, packing, compression, predictor, params } =
+            Format::read(reader, ifd, bands)?;
         let planar = match reader.number(ifd, 284)?.unwrap_or(1) {
             1 => false,
             2 => bands > 1,
@@ -115,11 +126,14 @@ impl Layout {
             bands: bands as u32,
             dtype,
             bits,
+            packing,
             planar,
             tiled,
             compression,
-            predictor: read_predictor(reader, ifd, compression, dtype, bits)?,
+            predictor,
             big_endian: reader.big_endian,
+            params,
+            file,
             max_stored_bytes: 0,
             storage,
             rows: storage.height,
@@ -127,7 +141,8 @@ impl Layout {
             counts: Table::Computed,
         };
         layout.split_strips();
-        let need = layout.row_bytes().saturating_mul(u64::from(layout.rows));
+        let stored = layout.rows_bytes(u64::from(layout.rows));
+        let need = stored.max(layout.max_decoded_bytes());
         if need > MAX_BLOCK_BYTES {
             let what = "a block of the image";
             return Err(Error::new(ErrorKind::Limit { what, need, max: MAX_BLOCK_BYTES }));
@@ -137,9 +152,10 @@ impl Layout {
     }
 
     /// Makes access blocks of some rows out of large strips.
-    fn split_strips(&mut self) {
+    pub(super) fn split_strips(&mut self) {
         let whole = self.compression != Compression::None && self.storage_bytes() <= STREAM_BYTES;
-        if whole || self.tiled || self.bits == 1 {
+        let clumps = matches!(self.packing, Packing::YCbCr { .. });
+        if whole || self.tiled || clumps || !stream::can_stream(self.compression) {
             return;
         }
         let row_bytes = self.row_bytes().max(1);
@@ -193,9 +209,10 @@ impl Layout {
                     let what = "a block of pixels";
                     return Err(FormatError::Truncated { what, end, file_len }.into());
                 }
-                if self.compression == Compression::None && extent.len < raw {
+                let needed = self.needed_bytes(first + index as u64);
+                if self.compression == Compression::None && extent.len < needed {
                     return Err(Error::new(FormatError::BlockLength {
-                        expected: raw,
+                        expected: needed,
                         found: extent.len,
                     })
                     .with_place(crate::error::Place::Block(first + index as u64)));
@@ -229,13 +246,23 @@ impl Layout {
         (samples * u64::from(self.bits)).div_ceil(8)
     }
 
+    /// Bytes of the first `rows` rows of a block as stored.
+    pub fn rows_bytes(&self, rows: u64) -> u64 {
+        let Packing::YCbCr { h, v } = self.packing else {
+            return self.row_bytes().saturating_mul(rows);
+        };
+        let clump = u64::from(h) * u64::from(v) + 2;
+        let line = u64::from(self.storage.width).div_ceil(u64::from(h)) * clump;
+        line.saturating_mul(rows.div_ceil(u64::from(v)))
+    }
+
     /// Samples per pixel inside one block: all bands, or 1 if planar.
     pub fn samples_in_block(&self) -> u32 {
         if self.planar { 1 } else { self.bands }
     }
 
     fn storage_bytes(&self) -> u64 {
-        self.row_bytes().saturating_mul(u64::from(self.storage.height))
+        self.rows_bytes(u64::from(self.storage.height))
     }
 
     fn planes(&self) -> u64 {
@@ -274,12 +301,21 @@ impl Layout {
         self.storage
     }
 
-    fn storage_blocks(&self) -> u64 {
+    pub(super) fn storage_blocks(&self) -> u64 {
         let down = u64::from(self.size.height.div_ceil(self.storage.height));
         u64::from(self.across()) * down * self.planes()
     }
 
-    fn storage_block_bytes(&self, index: u64) -> u64 {
+    /// Raw bytes of those rows of a storage block that lie in the image.
+    fn needed_bytes(&self, index: u64) -> u64 {
+        let down = u64::from(self.size.height.div_ceil(self.storage.height));
+        let row = index / u64::from(self.across()) % down;
+        let above = row * u64::from(self.storage.height);
+        let rows = u64::from(self.storage.height).min(u64::from(self.size.height) - above);
+        self.rows_bytes(rows)
+    }
+
+    pub(super) fn storage_block_bytes(&self, index: u64) -> u64 {
         let per_plane =
             u64::from(self.across()) * u64::from(self.size.height.div_ceil(self.storage.height));
         let row = (index % per_plane) / u64::from(self.across());
@@ -289,7 +325,7 @@ impl Layout {
         } else {
             u64::from(self.storage.height).min(u64::from(self.size.height) - above)
         };
-        self.row_bytes() * rows
+        self.rows_bytes(rows)
     }
 
     /// First row and rows of the access blocks in row `by` of blocks; the last ones are short.
@@ -327,7 +363,8 @@ impl Layout {
 
     /// Bytes of a decoded access block, at most.
     pub fn max_decoded_bytes(&self) -> u64 {
-        self.block_size().pixels() * u64::from(self.samples_in_block()) * self.dtype.size() as u64
+        let samples = self.block_size().pixels().saturating_mul(u64::from(self.samples_in_block()));
+        samples.saturating_mul(self.dtype.size() as u64)
     }
 
     /// Index of the access block `(bx, by)` of a plane; the plane is 0 for chunky images.
@@ -398,7 +435,7 @@ impl Layout {
 
     /// Most bytes that are read for a block of `raw` bytes: a table that claims more lies, and what
     /// follows the longest possible stream is no part of it.
-    fn stored_cap(&self, raw: u64) -> u64 {
+    pub(super) fn stored_cap(&self, raw: u64) -> u64 {
         match self.compression {
             Compression::None => raw,
             _ => raw.saturating_mul(2).saturating_add(64 * 1024),
@@ -485,96 +522,4 @@ fn required(reader: &HeaderReader<'_>, ifd: &Ifd, tag: u16) -> Result<u64> {
 
 fn bad_value(tag: u16, expected: &'static str, found: u64) -> Error {
     FormatError::BadTag { tag, name: tag::name(tag), expected, found: found.to_string() }.into()
-}
-
-/// All bands must agree in bits and format; the rest is refused by name.
-fn sample_type(reader: &HeaderReader<'_>, ifd: &Ifd, mask: bool) -> Result<(DataType, u32)> {
-    const HINT: &str = "convert it, e.g. gdal_translate -ot UInt16 IN.tif OUT.tif";
-    let list = |tag: u16, default: u64| -> Result<u64> {
-        let Some(entry) = ifd.entry(tag) else { return Ok(default) };
-        let values = reader.unsigned(entry)?;
-        let first = values.first().copied().unwrap_or(default);
-        if values.iter().any(|v| *v != first) {
-            let shown = &values[..values.len().min(8)];
-            let feature = format!("bands of different {} ({shown:?})", tag::name(tag));
-            return Err(Error::unsupported(feature, HINT));
-        }
-        Ok(first)
-    };
-    let bits = list(258, 1)?;
-    let format = list(339, 1)?;
-    let dtype = match (format, bits) {
-        (1 | 4, 1) if mask => return Ok((DataType::U8, 1)),
-        (1 | 4, 8) => DataType::U8,
-        (2, 8) => DataType::I8,
-        (1 | 4, 16) => DataType::U16,
-        (2, 16) => DataType::I16,
-        (1 | 4, 32) => DataType::U32,
-        (2, 32) => DataType::I32,
-        (1 | 4, 64) => DataType::U64,
-        (2, 64) => DataType::I64,
-        (3, 32) => DataType::F32,
-        (3, 64) => DataType::F64,
-        (5 | 6, bits) => {
-            return Err(Error::unsupported(format!("complex samples of {bits} bits"), HINT));
-        }
-        (format, bits) => {
-            let kind = match format {
-                1 | 4 => "unsigned integer",
-                2 => "signed integer",
-                3 => "floating-point",
-                _ => "unknown",
-            };
-            return Err(Error::unsupported(format!("{bits}-bit {kind} samples"), HINT));
-        }
-    };
-    Ok((dtype, bits as u32))
-}
-
-fn read_compression(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<Compression> {
-    const HINT: &str = "convert it, e.g. gdal_translate -co COMPRESS=DEFLATE";
-    let value = reader.number(ifd, 259)?.unwrap_or(1);
-    if reader.number(ifd, 266)?.unwrap_or(1) == 2 {
-        return Err(Error::unsupported("FillOrder 2 (reversed bits)", HINT));
-    }
-    if reader.number(ifd, 262)? == Some(6) {
-        return Err(Error::unsupported("YCbCr colour", HINT));
-    }
-    if let Some(compression) = u16::try_from(value).ok().and_then(Compression::from_tag) {
-        return Ok(compression);
-    }
-    let name = match value {
-        2 => "CCITT RLE",
-        3 => "CCITT fax group 3",
-        4 => "CCITT fax group 4",
-        6 => "old-style JPEG",
-        7 => "JPEG",
-        34712 => "JPEG 2000",
-        34887 => "LERC",
-        34925 => "LZMA",
-        50001 | 34927 => "WebP",
-        52546 | 50002 => "JPEG XL",
-        _ => "unknown",
-    };
-    Err(Error::unsupported(format!("compression {value} ({name})"), HINT))
-}
-
-fn read_predictor(
-    reader: &HeaderReader<'_>,
-    ifd: &Ifd,
-    compression: Compression,
-    dtype: DataType,
-    bits: u32,
-) -> Result<Predictor> {
-    // Only these codecs have predictors (TIFF 6.0 §14); others ignore the tag, as libtiff does.
-    let has_one =
-        matches!(compression, Compression::Lzw | Compression::Deflate | Compression::Zstd);
-    match reader.number(ifd, 317)?.unwrap_or(1) {
-        _ if !has_one => Ok(Predictor::None),
-        1 => Ok(Predictor::None),
-        2 if bits >= 8 => Ok(Predictor::Horizontal),
-        3 if dtype.is_float() => Ok(Predictor::Float),
-        3 => Err(bad_value(317, "1 or 2 for integers", 3)),
-        other => Err(bad_value(317, "1, 2 or 3", other)),
-    }
 }

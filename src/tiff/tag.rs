@@ -69,3 +69,38 @@ pub fn type_len(field: u16) -> Option<u64> {
         _ => 8,
     })
 }
+
+/// Seconds since 1970 of TIFF's `YYYY:MM:DD HH:MM:SS` (dashes and a `T` are put up with); `None` if it is
+/// no date.
+pub(crate) fn seconds_of(text: &str) -> Option<i64> {
+    let mut numbers = text.trim_matches(['\0', ' ']).split([':', '-', ' ', 'T', 'Z']);
+    let mut next = |low: i64, high: i64| -> Option<i64> {
+        numbers.next()?.trim().parse().ok().filter(|v| (low..=high).contains(v))
+    };
+    let (year, month, day) = (next(1, 9999)?, next(1, 12)?, next(1, 31)?);
+    let (hour, minute, second) =
+        (next(0, 24).unwrap_or(0), next(0, 59).unwrap_or(0), next(0, 60).unwrap_or(0));
+    // Days from 1970-01-01, years counted from March so that the leap day comes last.
+    let (shifted_year, shifted_month) =
+        if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leaps = shifted_year / 4 - shifted_year / 100 + shifted_year / 400;
+    let days = 365 * shifted_year + leaps + (153 * shifted_month + 2) / 5 + day - 1 - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds_of;
+
+    /// Expected: `date -u -d '2024-02-29 23:59:58' +%s` and the like.
+    #[test]
+    fn dates_are_seconds() {
+        assert_eq!(seconds_of("1970:01:01 00:00:00"), Some(0));
+        assert_eq!(seconds_of("2024:02:29 23:59:58\0"), Some(1_709_251_198));
+        assert_eq!(seconds_of("1969:12:31 23:59:59"), Some(-1));
+        assert_eq!(seconds_of("2001-09-09T01:46:40Z"), Some(1_000_000_000));
+        for bad in ["", "    :  :     :  :  ", "2024:13:01 00:00:00", "yesterday"] {
+            assert_eq!(seconds_of(bad), None, "{bad}");
+        }
+    }
+}

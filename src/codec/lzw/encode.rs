@@ -50,6 +50,15 @@ const MIN_TABLES: usize = 8;
 /// Longer strings than in a table of this many bytes, and a lost one costs too much.
 const MAX_TABLE_LEN: usize = 16 << 10;
 
+/// Bytes after a clear code that need no code of 10 bits, the next clear code included.
+const LITERALS: usize = 253;
+
+/// Most bytes that a stream of `len` bytes comes to.
+pub(in crate::codec) const fn max_encoded_len(len: usize) -> usize {
+    // 9 bits for each byte and for the clear code after each 253, the first clear code, the end.
+    len + len / 8 + (len / LITERALS + 3) * 9 / 8 + 1
+}
+
 /// Reusable state.
 ///
 /// The tables of all lanes are one array each: with a pointer for each lane, the hot loop runs out
@@ -92,7 +101,27 @@ impl Encoder {
                 self.encode_rest(rest);
             }
         }
+        if self.lanes[0].bits.len > max_encoded_len(src.len()) {
+            self.encode_literally(src);
+        }
         *dst = self.lanes[0].bits.finish();
+    }
+
+    /// Writes every byte as a code of its own and clears before codes need 10 bits: 1.13 times the
+    /// bytes, where strings of noise cost up to 1.5 times.
+    fn encode_literally(&mut self, src: &[u8]) {
+        let bits = &mut self.lanes[0].bits;
+        let bytes = std::mem::take(&mut bits.bytes);
+        bits.restart(bytes);
+        bits.put(CLEAR.into(), 9);
+        let mut parts = src.chunks(LITERALS).peekable();
+        while let Some(part) = parts.next() {
+            let codes = &mut self.codes[..part.len()];
+            codes.iter_mut().zip(part).for_each(|(code, byte)| *code = u16::from(*byte));
+            bits.put_codes(codes);
+            let last = if parts.peek().is_some() { CLEAR } else { END };
+            bits.put(last.into(), 9);
+        }
     }
 
     /// Encodes what follows the first byte of a block.

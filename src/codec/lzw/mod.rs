@@ -14,7 +14,7 @@ mod decode;
 mod encode;
 
 pub(super) use decode::Decoder;
-pub(super) use encode::Encoder;
+pub(super) use encode::{Encoder, max_encoded_len};
 
 /// Forgets all strings.
 const CLEAR: u16 = 256;

@@ -126,6 +126,19 @@ fn bad_tag(tag: u16, expected: &'static str, found: String) -> FormatError {
     FormatError::BadTag { tag, name, expected, found }
 }
 
+/// The CRS of a WKT text: as [`Crs::parse`] reads it, else by the EPSG code of its outermost element.
+pub fn crs_of_wkt(wkt: &str) -> Option<Crs> {
+    if let Ok(crs) = Crs::parse(wkt) {
+        return Some(crs);
+    }
+    // The outermost element's identifier comes last: `…,AUTHORITY["EPSG","32618"]]` or `…,ID["EPSG",32618]]`.
+    let start = wkt.rfind("\"EPSG\",").map(|at| at + 7)?;
+    let code = wkt[start..].trim_start_matches('"').trim_end_matches([']', ' ', '\n']);
+    let brackets = wkt[start..].chars().filter(|c| *c == ']').count();
+    let code = code.trim_end_matches('"').parse().ok().filter(|_| brackets == 2)?;
+    Crs::from_epsg(code).ok()
+}
+
 /// Values of tags 34735, 34736 and 34737 for a CRS and a raster type; all empty, not to be
 /// written, where there is nothing to say.
 pub fn tags_of(crs: Option<&Crs>, pixel_is_point: bool) -> GeoKeyTags {

@@ -1,0 +1,341 @@
+//! Places sources of any CRS in one CRS (SPEC §4.1 to §4.3, §4.6, §6): co-registered groups of each CRS, their
+//! transformations, and the box and pixel size of each source in the mosaic's CRS.
+
+use std::sync::Arc;
+
+use crate::crs::Crs;
+use crate::crs::operation::DatumShift;
+use crate::crs::transform::{self, TransformOptions, Transformer};
+use crate::error::{InputError, Result};
+use crate::geometry::{Bounds, GeoTransform, Size};
+use crate::mosaic::agree;
+use crate::mosaic::layer::{self, Placement};
+use crate::mosaic::{MosaicOptions, unwrap_antimeridian};
+use crate::source::Source;
+use crate::warp::Warp;
+use crate::warp::footprint::{self, World};
+
+/// The CRS of a mosaic.
+#[derive(Debug, Clone)]
+pub enum TargetCrs {
+    /// This one.
+    Given(Arc<Crs>),
+    /// That of the inputs that covers the largest area.
+    Auto,
+}
+
+/// How sources of other CRSs are brought to the mosaic's.
+#[derive(Debug, Clone)]
+pub struct ReprojectOptions {
+    /// The mosaic's CRS; that which all sources share without it.
+    pub crs: Option<TargetCrs>,
+    /// Most that a position may be off, in source pixels; 0 for none.
+    pub error_px: f64,
+    /// Take longitude and latitude as they are where no datum operation is known.
+    pub allow_ballpark: bool,
+}
+
+impl Default for ReprojectOptions {
+    fn default() -> ReprojectOptions {
+        ReprojectOptions { crs: None, error_px: 0.125, allow_ballpark: false }
+    }
+}
+
+/// A source as the grid sees it: its box and pixel size.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// Bounding box in the mosaic's CRS.
+    pub bounds: Bounds,
+    /// Pixel size along both axes.
+    pub resolution: [f64; 2],
+}
+
+/// A group of another CRS.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    transformer: Transformer,
+    crs: Arc<Crs>,
+    center_x: f64,
+}
+
+impl Foreign {
+    pub(super) fn describe(&self, sources: usize) -> Reprojection {
+        Reprojection {
+            from: self.crs.to_string(),
+            sources,
+            shift: self.transformer.shift().cloned(),
+            notes: self.transformer.notes().to_vec(),
+        }
+    }
+}
+
+/// How a group of inputs is reprojected, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reprojection {
+    /// The inputs' CRS.
+    pub from: String,
+    /// How many inputs.
+    pub sources: usize,
+    /// How the datums are bridged, where they differ.
+    pub shift: Option<DatumShift>,
+    /// Rules that other programs have others for.
+    pub notes: Vec<String>,
+}
+
+/// All sources, placed.
+pub(super) struct Placing {
+    pub(super) crs: Option<Arc<Crs>>,
+    pub(super) references: Vec<GeoTransform>,
+    pub(super) places: Vec<Placement>,
+    /// By group; `None` for groups in the mosaic's own CRS.
+    pub(super) foreign: Vec<Option<Foreign>>,
+    /// By source; `None` where nothing of it maps into the mosaic's CRS.
+    pub(super) candidates: Vec<Option<Candidate>>,
+}
+
+impl Placing {
+    /// The warps of a grid, by group.
+    pub(super) fn warps(
+        foreign: Vec<Option<Foreign>>,
+        references: &[GeoTransform],
+        grid: &GeoTransform,
+        error_px: f64,
+    ) -> Vec<Option<Arc<Warp>>> {
+        let warp = |(foreign, reference): (Option<Foreign>, &GeoTransform)| {
+            let Foreign { transformer, crs, center_x } = foreign?;
+            let turn = if crs.is_geographic() { transform::turn(&crs) } else { None };
+            Some(Arc::new(Warp::new(transformer, *reference, grid, error_px, turn, center_x)))
+        };
+        foreign.into_iter().zip(references).map(warp).collect()
+    }
+}
+
+/// Places all sources.
+///
+/// # Errors
+/// [`InputError::MixedCrs`] if the CRSs differ and none is given, or their heights do;
+/// [`InputError::Transform`] if a CRS cannot be carried to the mosaic's.
+pub(super) fn place(sources: &[Source], options: &MosaicOptions) -> Result<Placing> {
+    let crs = target(sources, options)?;
+    let mut classes: Vec<(Option<Arc<Crs>>, Vec<u32>)> = vec![(crs.clone(), Vec::new())];
+    for (id, source) in sources.iter().enumerate() {
+        let own = &source.dataset.crs;
+        let same = |other: &Option<Arc<Crs>>| match (own, other) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a.same_horizontal(b),
+            (None, None) => true,
+            _ => false,
+        };
+        match classes.iter_mut().find(|(other, _)| same(other)) {
+            Some((_, ids)) => ids.push(id as u32),
+            None => classes.push((own.clone(), vec![id as u32])),
+        }
+    }
+    let nowhere = Placement { group: 0, col: 0, row: 0 };
+    let mut placing = Placing {
+        crs,
+        references: Vec::new(),
+        places: vec![nowhere; sources.len()],
+        foreign: Vec::new(),
+        candidates: vec![None; sources.len()],
+    };
+    for (index, (own, ids)) in classes.iter().enumerate() {
+        place_class(
+            &mut placing,
+            sources,
+            ids,
+            if index == 0 { None } else { own.as_ref() },
+            options,
+        )?;
+    }
+    let own = &classes[0].1;
+    if let Some(turn) = placing.crs.as_ref().and_then(|crs| transform::turn(crs))
+        && classes.len() > 1
+    {
+        let wanted = wanted(options);
+        settle_turns(&mut placing.candidates, |id| own.contains(&(id as u32)), turn, wanted);
+    }
+    Ok(placing)
+}
+
+fn wanted(options: &MosaicOptions) -> Option<Bounds> {
+    options.like.as_ref().map(crate::grid::Grid::bounds).or(options.target.bounds)
+}
+
+/// Places the sources of one CRS; `crs` is given where it is not the mosaic's.
+fn place_class(
+    placing: &mut Placing,
+    sources: &[Source],
+    ids: &[u32],
+    crs: Option<&Arc<Crs>>,
+    options: &MosaicOptions,
+) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let raster = |id: &u32| {
+        let source = &sources[*id as usize];
+        (source.transform(), source.size())
+    };
+    let mut rasters: Vec<(GeoTransform, Size)> = ids.iter().map(raster).collect();
+    if crs.or(placing.crs.as_ref()).is_some_and(|crs| crs.is_geographic()) {
+        let wanted = if crs.is_none() { wanted(options) } else { None };
+        unwrap_antimeridian(&mut rasters, wanted)?;
+    }
+    let (references, places) = layer::register(&rasters);
+    let first_group = placing.references.len() as u32;
+    for (id, place) in ids.iter().zip(&places) {
+        placing.places[*id as usize] = Placement { group: place.group + first_group, ..*place };
+    }
+    let (Some(crs), Some(target)) = (crs, placing.crs.clone()) else {
+        for (id, (transform, size)) in ids.iter().zip(&rasters) {
+            let (bounds, resolution) = (transform.bounds(*size), transform.resolution());
+            placing.candidates[*id as usize] = Some(Candidate { bounds, resolution });
+        }
+        placing.foreign.extend(references.iter().map(|_| None));
+        placing.references.extend(references);
+        return Ok(());
+    };
+    let world = World { turn: transform::turn(&target), y_range: transform::y_range(&target) };
+    for (group, reference) in references.iter().enumerate() {
+        let members: Vec<usize> =
+            (0..ids.len()).filter(|at| places[*at].group as usize == group).collect();
+        let rectangle = |at: &usize| {
+            let (Placement { col, row, .. }, size) = (places[*at], rasters[*at].1);
+            let (c, r) = (col as f64, row as f64);
+            [c, r, c + f64::from(size.width), r + f64::from(size.height)]
+        };
+        let all = members
+            .iter()
+            .map(rectangle)
+            .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
+        let [left, top, right, bottom] = all.unwrap_or_default();
+        let [center_x, center_y] = reference.apply((left + right) / 2.0, (top + bottom) / 2.0);
+        let mut center = [[center_x, center_y]];
+        transform::to_degrees(crs, &mut center)?;
+        let place = Some(center[0]).filter(|place| place[0].is_finite());
+        let allow_ballpark = options.reproject.allow_ballpark;
+        let transformer =
+            Transformer::new(crs, &target, &TransformOptions { place, allow_ballpark })?;
+        for at in members {
+            let print = footprint::footprint(&transformer, reference, rectangle(&at), &world);
+            placing.candidates[ids[at] as usize] = print
+                .map(|print| Candidate { bounds: print.bounds, resolution: [print.resolution; 2] });
+        }
+        placing.foreign.push(Some(Foreign { transformer, crs: Arc::clone(crs), center_x }));
+    }
+    placing.references.extend(references);
+    Ok(())
+}
+
+/// The mosaic's CRS.
+fn target(sources: &[Source], options: &MosaicOptions) -> Result<Option<Arc<Crs>>> {
+    let given = match &options.reproject.crs {
+        Some(TargetCrs::Given(crs)) => Some(Arc::clone(crs)),
+        Some(TargetCrs::Auto) => largest_area(sources)?,
+        None => options.like.as_ref().and_then(|grid| grid.crs.clone()),
+    };
+    let Some(given) = given else { return agree::crs(sources) };
+    if sources.iter().all(|source| source.dataset.crs.is_none()) && options.reproject.crs.is_none()
+    {
+        return Ok(None);
+    }
+    let heights = agree::heights(sources)?;
+    match heights {
+        Some(heights) if given.has_heights() && !given.same_heights(&heights) => {
+            Err(InputError::Mismatch {
+                what: "heights",
+                first: given.to_string(),
+                other: heights.to_string(),
+                hint: "smalti carries no heights from one reference or unit to another; name a CRS with the \
+                       inputs' heights, or without any",
+            }
+            .into())
+        }
+        Some(heights) if !given.has_heights() => Ok(Some(Arc::new(given.with_heights_of(&heights)))),
+        _ => Ok(Some(given)),
+    }
+}
+
+/// The CRS whose sources cover the largest area; the first of equals.
+fn largest_area(sources: &[Source]) -> Result<Option<Arc<Crs>>> {
+    let mut areas: Vec<(Arc<Crs>, f64)> = Vec::new();
+    for source in sources {
+        let Some(crs) = &source.dataset.crs else { continue };
+        let area = area(crs, source)?;
+        match areas.iter_mut().find(|(other, _)| Arc::ptr_eq(crs, other) || crs.same_as(other)) {
+            Some((_, sum)) => *sum += area,
+            None => areas.push((Arc::clone(crs), area)),
+        }
+    }
+    let mut best: Option<(Arc<Crs>, f64)> = None;
+    for (crs, area) in areas {
+        if best.as_ref().is_none_or(|(_, most)| area > *most) {
+            best = Some((crs, area));
+        }
+    }
+    Ok(best.map(|(crs, _)| crs))
+}
+
+/// Square metres that a source covers, about.
+fn area(crs: &Crs, source: &Source) -> Result<f64> {
+    let (transform, size) = (source.transform(), source.size());
+    let [_, dx, rx, _, ry, dy] = transform.coefficients();
+    let pixel = (dx * dy - rx * ry).abs();
+    let unit = crs.unit_size().unwrap_or(1.0);
+    if !crs.is_geographic() {
+        return Ok(pixel * size.pixels() as f64 * unit * unit);
+    }
+    let [_, y] = transform.apply(f64::from(size.width) / 2.0, f64::from(size.height) / 2.0);
+    const RADIUS_M: f64 = 6_371_000.0;
+    Ok(pixel * size.pixels() as f64 * (unit * RADIUS_M).powi(2) * (y * unit).cos().abs())
+}
+
+/// Moves boxes by whole turns so that all together are as narrow as can be; those that are `fixed` stay.
+fn settle_turns(
+    candidates: &mut [Option<Candidate>],
+    fixed: impl Fn(usize) -> bool,
+    turn: f64,
+    wanted: Option<Bounds>,
+) {
+    let union_of_fixed = candidates
+        .iter()
+        .enumerate()
+        .filter(|(id, _)| fixed(*id))
+        .filter_map(|(_, candidate)| candidate.map(|c| c.bounds))
+        .reduce(Bounds::union);
+    let anchor = wanted.or(union_of_fixed);
+    let middle = |b: &Bounds| (b.min_x + b.max_x) / 2.0;
+    let mut free: Vec<&mut Bounds> = candidates
+        .iter_mut()
+        .enumerate()
+        .filter(|(id, _)| !fixed(*id))
+        .filter_map(|(_, candidate)| candidate.as_mut().map(|c| &mut c.bounds))
+        .collect();
+    let start = match anchor {
+        Some(anchor) => middle(&anchor) - turn / 2.0,
+        None => {
+            // Middles in order round the circle: the widest gap between boxes is left outside.
+            let place = |b: &Bounds, start: f64| (middle(b) - start).rem_euclid(turn) + start;
+            let mut middles: Vec<(f64, f64)> =
+                free.iter().map(|b| (place(b, -turn / 2.0), b.width())).collect();
+            middles.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let low = |(at, width): (f64, f64)| at - width / 2.0;
+            let high = |(at, width): (f64, f64)| at + width / 2.0;
+            let (Some(first), Some(last)) = (middles.first(), middles.last()) else { return };
+            // As it is, unless another cut is truly better.
+            let mut best = (turn - (high(*last) - low(*first)), -turn / 2.0);
+            for pair in middles.windows(2) {
+                let gap = low(pair[1]) - high(pair[0]);
+                if gap > best.0 + turn * 1e-9 {
+                    best = (gap, high(pair[0]) + gap / 2.0);
+                }
+            }
+            best.1
+        }
+    };
+    for bounds in &mut free {
+        let shift = ((middle(bounds) - start) / turn).floor() * turn;
+        bounds.min_x -= shift;
+        bounds.max_x -= shift;
+    }
+}

@@ -1,0 +1,247 @@
+//! GeoTIFFs of the rarer kinds: bit counts, codecs, bit orders, linked images. Samples must be those that
+//! were written, or that GDAL decodes (`fixtures/generate/odd.py`).
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+
+use smalti::raster::AnyRaster;
+use smalti::source::open::open_any;
+use smalti::tiff::reader::{BlockId, Dataset, Part, ReadOptions, Scratch};
+use support::{TestEnv, csv, fixtures, sha256};
+
+/// TIFFs in fixtures/odd, without those beside others.
+const FILES: usize = 102;
+/// Rows of its table: images, masks, overviews.
+const IMAGES: usize = 110;
+
+fn part_of(name: &str) -> Part {
+    let index = |text: &str| text.parse().unwrap();
+    match name.split_once("overview ") {
+        Some(("", rest)) => match rest.strip_prefix("mask ") {
+            Some(rest) => Part::OverviewMask(index(rest)),
+            None => Part::Overview(index(rest)),
+        },
+        _ if name == "mask" => Part::Mask,
+        _ => Part::Image,
+    }
+}
+
+/// Type, shape and SHA-256 of all samples of a part.
+fn read(dataset: &Dataset, part: Part) -> Vec<String> {
+    let layout = dataset.layout(part).unwrap();
+    let mut path = dataset.path.clone().into_os_string();
+    path.push(layout.file.suffix());
+    let file = File::open(path).unwrap();
+    let size = layout.dtype.size();
+    let (width, height) = (layout.size.width as usize, layout.size.height as usize);
+    let mut all = vec![0; width * height * size * layout.bands as usize];
+    let mut scratch = Scratch::default();
+    for plane in 0..if layout.planar { layout.bands } else { 1 } {
+        for by in 0..layout.down() {
+            for bx in 0..layout.across() {
+                let id = BlockId { bx, by, plane };
+                let block = dataset.read_block(&file, part, id, &mut scratch).unwrap();
+                let window = layout.block_window(bx, by);
+                let at =
+                    (plane as usize * height + window.row as usize) * width + window.col as usize;
+                place(&block, at, (width, height), (window.width, window.height), size, &mut all);
+            }
+        }
+    }
+    if matches!(part, Part::Mask | Part::OverviewMask(_)) {
+        all.iter_mut().for_each(|v| *v = u8::from(*v != 0));
+    }
+    let shape = [layout.bands as usize, height, width];
+    let mut row = vec![layout.dtype.name().to_owned()];
+    row.extend(shape.map(|n| n.to_string()));
+    row.push(sha256(&all));
+    row
+}
+
+fn place(
+    block: &AnyRaster,
+    at: usize,
+    (width, height): (usize, usize),
+    inside: (u32, u32),
+    size: usize,
+    all: &mut [u8],
+) {
+    let (across, down) = (block.size().width as usize, block.size().height as usize);
+    for band in 0..block.bands() as usize {
+        for row in 0..inside.1 as usize {
+            let from = ((band * down + row) * across) * size;
+            let to = (at + (band * height + row) * width) * size;
+            let len = inside.0 as usize * size;
+            all[to..to + len].copy_from_slice(&block.as_bytes()[from..from + len]);
+        }
+    }
+}
+
+#[test]
+fn odd_files_have_the_pixels_that_were_written() {
+    let table = csv(&fixtures("odd/EXPECTED.csv"));
+    let on_disk = fs::read_dir(fixtures("odd")).unwrap();
+    let tiffs =
+        on_disk.filter(|e| e.as_ref().unwrap().path().extension().unwrap() == "tif").count();
+    assert_eq!((table.len(), tiffs), (IMAGES, FILES));
+    let mut by_file: BTreeMap<&str, Vec<&Vec<String>>> = BTreeMap::new();
+    table.iter().for_each(|row| by_file.entry(&row[0]).or_default().push(row));
+    let mut faults = Vec::new();
+    for (file, rows) in &by_file {
+        let options = ReadOptions { overviews: true };
+        let source = match open_any(&fixtures("odd").join(file), options) {
+            Ok(source) => source,
+            Err(error) => {
+                faults.push(format!("{error}"));
+                continue;
+            }
+        };
+        let overviews = rows.iter().filter(|row| row[1].starts_with("overview ")).count();
+        let masks = rows.iter().filter(|row| row[1].starts_with("overview mask ")).count();
+        if source.dataset.overviews.len() != overviews - masks {
+            faults.push(format!("{file}: {} overviews", source.dataset.overviews.len()));
+        }
+        for row in rows {
+            let found = read(&source.dataset, part_of(&row[1]));
+            // rasterio's name of the type differs for the rare ones.
+            if found != row[2..7] {
+                faults.push(format!("{file}, {}: {found:?}, expected {:?}", row[1], &row[2..7]));
+            }
+        }
+    }
+    assert_eq!(by_file.len(), FILES);
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Overviews and their headers are left alone where nobody asked for them.
+#[test]
+fn overviews_are_read_on_request_only() {
+    for file in ["overviews_masks.tif", "ovr_beside.tif"] {
+        let source = open_any(&fixtures("odd").join(file), ReadOptions::default()).unwrap();
+        let sizes: Vec<_> = source.dataset.overviews.iter().map(|o| o.size.width).collect();
+        assert_eq!(sizes, [64, 32], "{file}");
+        assert!(source.dataset.layout(Part::Overview(0)).is_none());
+    }
+}
+
+#[test]
+fn files_beside_supply_what_the_tiff_lacks() {
+    let source = open_any(&fixtures("odd").join("aux_beside.tif"), ReadOptions::default()).unwrap();
+    let dataset = &source.dataset;
+    assert_eq!(dataset.transform.coefficients(), [10.0, 0.5, 0.0, 50.0, 0.0, -0.5]);
+    assert_eq!(dataset.crs.as_ref().unwrap().epsg(), Some(4326));
+    assert_eq!(dataset.nodata.unwrap().to_f64(), 7.0);
+    assert!(dataset.unplaced.is_none());
+    let env = TestEnv::new();
+    fs::copy(fixtures("odd").join("aux_beside.tif"), env.path("alone.tif")).unwrap();
+    let run = env.run(&["mosaic", "alone.tif", "-o", "out.tif"]);
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("no georeferencing"), "{}", run.stderr);
+}
+
+#[test]
+fn a_raster_without_a_place_is_shown_and_not_placed() {
+    let env = TestEnv::new();
+    fs::copy(fixtures("odd").join("no_place.tif"), env.path("a.tif")).unwrap();
+    let info = env.run(&["info", "a.tif", "--json", "--stats"]);
+    assert_eq!(info.code, Some(0), "{}", info.stderr);
+    assert!(info.stdout.contains("\"no_georeferencing\": \"no georeferencing"), "{}", info.stdout);
+    assert!(info.stdout.contains("\"valid\": 168"), "{}", info.stdout);
+    assert_eq!(env.run(&["mosaic", "a.tif", "-o", "out.tif"]).code, Some(2));
+}
+
+/// Complex samples go through a mosaic bit for bit; a mask beside is honored.
+#[test]
+fn odd_files_make_mosaics() {
+    let table = csv(&fixtures("odd/EXPECTED.csv"));
+    let mut cases = 0;
+    for file in [
+        "complex64.tif",
+        "complex_int16_be.tif",
+        "half_p3.tif",
+        "jpeg_ycbcr.tif",
+        "lerc_int16.tif",
+        "bits12_lzw.tif",
+    ] {
+        let env = TestEnv::new();
+        let input = fixtures("odd").join(file);
+        let run = env.run(&["mosaic", &input.to_string_lossy(), "-o", "out.tif"]);
+        assert_eq!(run.code, Some(0), "{file}: {}", run.stderr);
+        let source = open_any(&env.path("out.tif"), ReadOptions::default()).unwrap();
+        let expected = table.iter().find(|row| row[0] == file).unwrap();
+        assert_eq!(read(&source.dataset, Part::Image), expected[2..7], "{file}");
+        cases += 1;
+    }
+    assert_eq!(cases, 6);
+}
+
+/// Blocks that do not decode fail the run, or are left out, counted and listed.
+#[test]
+fn bad_blocks_fail_the_run_or_are_left_out() {
+    let env = TestEnv::new();
+    let mut bytes = fs::read(fixtures("odd").join("jpeg_ycbcr.tif")).unwrap();
+    let whole = open_any(&fixtures("odd").join("jpeg_ycbcr.tif"), ReadOptions::default()).unwrap();
+    assert_eq!((whole.dataset.image.across(), whole.dataset.image.down()), (2, 2));
+    // The last start of a scan lies in the last tile; its data become a marker that ends the image.
+    let scan = bytes.windows(2).rposition(|w| w == [0xFF, 0xDA]).unwrap();
+    bytes[scan + 16..scan + 18].copy_from_slice(&[0xFF, 0xD9]);
+    fs::write(env.path("bad.tif"), &bytes).unwrap();
+    let run = env.run(&["mosaic", "bad.tif", "-o", "out.tif"]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("bad.tif: block 3: not a valid jpeg stream"), "{}", run.stderr);
+    let args =
+        ["mosaic", "bad.tif", "-o", "out.tif", "--skip-bad-blocks", "--nodata", "0", "--json"];
+    let run = env.run(&args);
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(run.stdout.contains("\"bad_blocks\":[\"bad.tif: block 3"), "{}", run.stdout);
+    let picture = env.picture("out.tif");
+    let original = whole.dataset.image.size;
+    assert_eq!((picture.width as u32, picture.height as u32), (original.width, original.height));
+    let valid: Vec<bool> =
+        picture.samples.chunks(96).map(|row| row[64..].iter().all(|v| *v == 0)).collect();
+    // Three bands of 80 rows, of which the last 16 lost their right part.
+    assert_eq!(valid.iter().filter(|lost| **lost).count(), 3 * 16);
+}
+
+/// A BigTIFF whose pixels lie beyond 4 GiB, in a file that is a hole but for both ends.
+#[test]
+fn offsets_beyond_four_gib_are_followed() {
+    use std::io::{Seek, SeekFrom, Write};
+    const FAR: u64 = 5 << 30;
+    // Tag, type, count, value: LONG8 where it can be.
+    let entries: [(u16, u16, u64, u64); 8] = [
+        (256, 16, 1, 16),
+        (257, 16, 1, 16),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 16, 1, FAR),
+        (278, 16, 1, 16),
+        (279, 16, 1, 256),
+    ];
+    let mut bytes = b"II\x2B\0\x08\0\0\0".to_vec();
+    bytes.extend(16u64.to_le_bytes());
+    bytes.extend((entries.len() as u64).to_le_bytes());
+    for (tag, field, count, value) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(field.to_le_bytes());
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.extend(0u64.to_le_bytes());
+    let env = TestEnv::new();
+    let mut file = File::create(env.path("far.tif")).unwrap();
+    file.write_all(&bytes).unwrap();
+    file.seek(SeekFrom::Start(FAR)).unwrap();
+    let pixels: Vec<u8> = (0..=255).collect();
+    file.write_all(&pixels).unwrap();
+    let source = open_any(&env.path("far.tif"), ReadOptions::default()).unwrap();
+    assert_eq!(read(&source.dataset, Part::Image)[4], sha256(&pixels));
+    file.set_len(FAR + 255).unwrap();
+    let error = open_any(&env.path("far.tif"), ReadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("truncated: a block of pixels ends at byte 5368709376"), "{error}");
+}
