@@ -14,9 +14,11 @@ mod plan;
 #[cfg(feature = "preview")]
 mod preview;
 mod progress;
+mod receipt;
 pub(crate) mod report;
 mod sample;
 mod values;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use smalti::engine::stats::BandStats;
 use smalti::engine::{self, Report};
-use smalti::error::{Error, ErrorKind, InputError};
+use smalti::error::{Error, InputError};
 use smalti::io::kept_work;
 use smalti::mosaic::Mosaic;
 use smalti::source::open::is_among;
@@ -42,6 +44,7 @@ pub(crate) fn run(arguments: &Cli) -> Result<Exit, Failure> {
         Command::Mosaic(args) => mosaic(args),
         Command::Info(args) => info::run(args),
         Command::Sample(args) => sample::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Index(args) => index::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Explain(args) => explain::run(args),
@@ -98,6 +101,10 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
         let phase = if progress.is_running() { Phase::Running } else { Phase::Preparing };
         Failure::new(error, phase)
     })?;
+    if let Some(path) = &args.format.receipt {
+        receipt::write(path, &args.output, &mosaic, &report)
+            .map_err(|error| Failure::new(error, Phase::Running))?;
+    }
     let took = began.elapsed();
     if args.talk.json {
         // The output is complete; an event that nobody reads changes nothing.
