@@ -15,6 +15,7 @@ pub mod gdal_metadata;
 pub mod geokeys;
 pub(crate) mod ifd;
 pub(crate) mod images;
+pub mod inventory;
 pub mod layout;
 pub(crate) mod packed;
 pub mod reader;
