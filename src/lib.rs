@@ -50,6 +50,7 @@
 pub mod codec;
 pub mod composite;
 pub mod crs;
+pub(crate) mod digest;
 pub mod engine;
 pub mod error;
 pub mod geometry;

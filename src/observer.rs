@@ -30,6 +30,10 @@ pub struct Stats {
     pub blocks_sparse: u64,
     /// Output blocks that are a source's compressed bytes, as they were; they count as stored.
     pub blocks_copied: u64,
+    /// Those of them that were not even decoded: nobody has looked at their content.
+    pub blocks_unchecked: u64,
+    /// Blocks that an earlier run had finished, whose work was gone on with.
+    pub blocks_resumed: u64,
     /// Blocks of overviews that were stored.
     pub overview_blocks: u64,
     /// Source blocks that were decoded.
@@ -45,6 +49,9 @@ pub struct Stats {
     pub samples_zeroed: u64,
     /// Valid samples that equal the output nodata.
     pub nodata_clashes: u64,
+    /// Computed samples (sums, counts, means) that the output's type cannot hold: they became its least
+    /// or largest value.
+    pub samples_saturated: u64,
     /// Seconds spent reading compressed bytes.
     pub read_seconds: f64,
     /// Seconds spent decoding.
@@ -111,6 +118,17 @@ pub enum Warning {
         count: u64,
         /// The output nodata.
         nodata: String,
+    },
+    /// Computed samples that the output's type cannot hold.
+    #[error(
+        "{count} computed samples do not fit {dtype} and became its least or largest value; leave \
+         --dtype out, or choose a larger type"
+    )]
+    Saturated {
+        /// Number of samples.
+        count: u64,
+        /// The output's type.
+        dtype: String,
     },
     /// Most sources lie off the output grid.
     #[error(

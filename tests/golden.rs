@@ -1,4 +1,4 @@
-//! One trial per folder of `fixtures/golden`: runs the program with the case's arguments and compares
+//! One trial per folder of `fixtures/golden` and `fixtures/bands`: runs the program with the case's arguments and compares
 //! its output with `expected.tif`, which GDAL or a brute force in numpy made (see `case.toml`).
 
 mod support;
@@ -8,21 +8,30 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
-use support::{TestEnv, fixtures, reader, same_nodata, same_pixels, same_transform};
+use support::reader::{self, Picture};
+use support::{TestEnv, fixtures, same_nodata, same_pixels, same_transform};
 
-/// How many cases there are: a case that is lost, or not counted here, fails the run.
-const CASES: usize = 113;
-const KEYS: [&str; 8] =
-    ["args", "commands", "gdal_differs", "ignore", "oracle", "reason", "summary", "tolerance"];
+/// Folders of cases, and how many there are: a case that is lost, or not counted here, fails the run.
+const FOLDERS: [(&str, usize); 2] = [("golden", 113), ("bands", 59)];
+#[rustfmt::skip]
+const KEYS: [&str; 12] = [
+    "also", "args", "commands", "gdal_differs", "ignore", "lacks", "metadata", "oracle", "reason",
+    "says", "summary", "tolerance",
+];
 
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::from_args();
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(fixtures("golden"))
-        .expect("fixtures/golden is there")
-        .map(|entry| entry.expect("it can be listed").path())
-        .collect();
+    let cases = |(folder, count): (&str, usize)| {
+        let found: Vec<PathBuf> = std::fs::read_dir(fixtures(folder))
+            .expect("the folder is there")
+            .map(|entry| entry.expect("it can be listed").path())
+            .collect();
+        assert_eq!(found.len(), count, "cases in fixtures/{folder}");
+        found
+    };
+    let mut folders: Vec<PathBuf> = FOLDERS.into_iter().flat_map(cases).collect();
     folders.sort();
-    let mut trials: Vec<Trial> = folders
+    let trials: Vec<Trial> = folders
         .iter()
         .map(|folder| {
             let folder = folder.clone();
@@ -30,13 +39,6 @@ fn main() -> std::process::ExitCode {
             Trial::test(name.into_owned(), move || run_case(&folder).map_err(Failed::from))
         })
         .collect();
-    let found = trials.len();
-    trials.push(Trial::test("number_of_cases", move || {
-        if found == CASES {
-            return Ok(());
-        }
-        Err(format!("{found} cases in fixtures/golden, expected {CASES}").into())
-    }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -119,6 +121,20 @@ fn run_case(folder: &Path) -> Result<(), String> {
     if got.alpha != want.alpha {
         faults.push(format!("alpha {}, expected {}", got.alpha, want.alpha));
     }
+    for part in strings(&case, "also")? {
+        faults.extend(same_tag(&got, &want, &part).err());
+    }
+    let metadata = got.tags.get(&42112).map_or("", |field| field.text.as_str());
+    for (key, text, wanted) in
+        [("metadata", metadata, true), ("lacks", metadata, false), ("says", &run.stderr, true)]
+    {
+        for words in strings(&case, key)? {
+            if text.contains(&words) != wanted {
+                let not = if wanted { "does not hold" } else { "holds" };
+                faults.push(format!("{key}: {not} {words:?}: {text}"));
+            }
+        }
+    }
     if line.iter().any(|a| a == "--sparse") && got.absent_blocks == 0 {
         faults.push("--sparse stored every block".to_owned());
     }
@@ -126,6 +142,19 @@ fn run_case(folder: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("smalti {}\n{}\n{}", line.join(" "), faults.join("\n"), run.stderr))
+}
+
+/// Compares what the tags say of colours.
+fn same_tag(got: &Picture, want: &Picture, part: &str) -> Result<(), String> {
+    let tag = match part {
+        "photometric" => 262,
+        "palette" => 320,
+        "extra_samples" => 338,
+        other => return Err(format!("also: {other} is not known")),
+    };
+    let values = |picture: &Picture| picture.tags.get(&tag).map(|field| field.ints.clone());
+    let (got, want) = (values(got), values(want));
+    if got == want { Ok(()) } else { Err(format!("{part} {got:?}, expected {want:?}")) }
 }
 
 fn mask_fault(got: Option<&[bool]>, want: Option<&[bool]>) -> String {

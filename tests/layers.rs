@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Lowest first.
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
-    "error", "observer", "ordered", "io", "sample", "geometry", "raster",
+    "error", "digest", "observer", "ordered", "io", "sample", "geometry", "raster",
     "crs", "grid", "codec", "tiff",
     "source", "resample", "warp", "composite", "mosaic", "engine", "cli",
 ];

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use smalti::mosaic::Overlap;
 use smalti::sample::Nodata;
 
-use crate::cli::args::{FormatArgs, GridArgs, InputArgs, PixelArgs, RunArgs};
+use crate::cli::args::{BandArgs, FormatArgs, GridArgs, InputArgs, PixelArgs, RunArgs};
 use crate::cli::values;
 
 /// Which mosaic.
@@ -67,6 +67,9 @@ pub(crate) struct PlanArgs {
     pub(crate) pixels: PixelArgs,
 
     #[command(flatten)]
+    pub(crate) bands: BandArgs,
+
+    #[command(flatten)]
     pub(crate) format: FormatArgs,
 
     #[command(flatten)]
@@ -95,6 +98,9 @@ pub(crate) struct ExplainArgs {
     pub(crate) pixels: PixelArgs,
 
     #[command(flatten)]
+    pub(crate) bands: BandArgs,
+
+    #[command(flatten)]
     pub(crate) run: RunArgs,
 
     /// Print one JSON object
@@ -116,6 +122,10 @@ pub(crate) struct FootprintsArgs {
     #[arg(long, value_name = "WHAT[,WHAT]", value_enum, value_delimiter = ',',
           default_values_t = [LayerArg::Sources, LayerArg::Gaps, LayerArg::Overlaps])]
     pub(crate) layers: Vec<LayerArg>,
+
+    /// Write coordinates of the mosaic's CRS, not longitude and latitude (RFC 7946)
+    #[arg(long)]
+    pub(crate) native: bool,
 
     /// Replace OUT.geojson if it exists
     #[arg(long)]
@@ -162,12 +172,19 @@ pub(crate) struct PreviewArgs {
     #[arg(long, value_name = "N[,N,N]", value_delimiter = ',')]
     pub(crate) show: Vec<u32>,
 
+    /// Read the inputs themselves, not their overviews
+    #[arg(long)]
+    pub(crate) full: bool,
+
     /// Draw the outlines of the sources
     #[arg(long)]
     pub(crate) footprints: bool,
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
+
+    #[command(flatten)]
+    pub(crate) bands: BandArgs,
 
     /// Replace OUT.png if it exists
     #[arg(long)]

@@ -12,7 +12,7 @@ use smalti::sample::{DataType, Nodata};
 #[cfg(feature = "preview")]
 use crate::cli::analysis_args::PreviewArgs;
 use crate::cli::analysis_args::{ExplainArgs, FootprintsArgs, IndexArgs, PlanArgs};
-use crate::cli::values::{self, CrsChoice, Chunk, NodataList, PixelSize};
+use crate::cli::values::{self, BandList, Chunk, CrsChoice, NodataList, PixelSize};
 
 /// Turns many overlapping GeoTIFFs into one, with flat memory, without GDAL.
 #[derive(Debug, Parser)]
@@ -73,6 +73,9 @@ pub(crate) struct MosaicArgs {
     pub(crate) pixels: PixelArgs,
 
     #[command(flatten)]
+    pub(crate) bands: BandArgs,
+
+    #[command(flatten)]
     pub(crate) format: FormatArgs,
 
     #[command(flatten)]
@@ -113,6 +116,10 @@ pub(crate) struct InputArgs {
     /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
     pub(crate) src_nodata: Option<NodataList>,
+
+    /// Asset of STAC items to take, where they have several rasters
+    #[arg(long, value_name = "KEY")]
+    pub(crate) asset: Option<String>,
 
     /// Which input lies on top: the last named, the last by name, the newest, or the finest
     #[arg(long, value_name = "ORDER", value_enum, default_value_t = SortArg::Input)]
@@ -210,6 +217,28 @@ pub(crate) struct PixelArgs {
     pub(crate) mask: bool,
 }
 
+/// The output's bands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Bands")]
+pub(crate) struct BandArgs {
+    /// Bands of the inputs to take, from 1, in this order [default: all]
+    #[arg(long, value_name = "N[,N...]", value_parser = values::bands)]
+    pub(crate) bands: Option<BandList>,
+
+    /// Make a band of each input: its first, or with --bands all that are named
+    #[arg(long)]
+    pub(crate) separate: bool,
+
+    /// Make red, green and blue of the indices of palettes
+    #[arg(long)]
+    pub(crate) expand_palette: bool,
+
+    /// Apply the inputs' scale and offset to their samples; makes f32 of integers up to 16 bits and of
+    /// f32, else f64, unless --dtype says otherwise
+    #[arg(long)]
+    pub(crate) unscale: bool,
+}
+
 /// The output file.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -217,6 +246,10 @@ pub(crate) struct FormatArgs {
     /// Replace OUT.tif if it exists; until the new one is complete the old one stays
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    /// Go on with what an earlier run for the same OUT.tif left, if inputs and options are the same
+    #[arg(long)]
+    pub(crate) resume: bool,
 
     /// Side of a block (tile) in pixels: a multiple of 16, at most 32768; auto: blocks, codec, predictor
     /// and order of bands as the inputs have them, so that their blocks can be copied

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use smalti::codec::{Compression, Encoder, Predictor};
+use smalti::engine::passthrough::source_layout;
 use smalti::engine::{
     BigTiff, MemoryLimit, NodataClash, OverviewKernel, PredictorChoice, WriteOptions,
 };
@@ -11,15 +12,16 @@ use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
 use smalti::mosaic::target::{Align, Resolution, TargetOptions};
-use smalti::mosaic::{MosaicOptions, NodataMode};
 use smalti::mosaic::reproject::{ReprojectOptions, TargetCrs};
+use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode};
+use smalti::observer::{Observer, Warning};
 use smalti::source::open::{OpenOptions, open_source};
 use smalti::source::sort::SortKey;
 
 use crate::cli::args::{
-    AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs, InterleaveArg,
-    IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs,
-    SortArg, StatsArg,
+    AlignArg, BandArgs, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs,
+    InterleaveArg, IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg,
+    ResolutionArg, RunArgs, SortArg, StatsArg,
 };
 use crate::cli::values::{Chunk, CrsChoice};
 
@@ -50,6 +52,7 @@ pub(crate) fn mosaic_options(
     input: &InputArgs,
     grid: &GridArgs,
     pixels: &PixelArgs,
+    bands: &BandArgs,
 ) -> Result<MosaicOptions> {
     Ok(MosaicOptions {
         target: target_options(grid),
@@ -68,6 +71,10 @@ pub(crate) fn mosaic_options(
         kernel: pixels.resampling,
         valid_fraction: pixels.valid_fraction,
         reproject: reproject_options(input, grid),
+        bands: bands.bands.as_ref().map(|list| list.0.clone()),
+        separate: bands.separate,
+        expand_palette: bands.expand_palette,
+        unscale: bands.unscale,
     })
 }
 
@@ -187,6 +194,7 @@ pub(crate) fn writing(
         },
         cog: format.cog,
         overviews: format.overviews,
+        resume: format.resume,
         overview_kernel: format.overview_resampling.map(|kernel| match kernel {
             OverviewArg::Nearest => OverviewKernel::Nearest,
             OverviewArg::Average => OverviewKernel::Average,
@@ -195,6 +203,34 @@ pub(crate) fn writing(
             OverviewArg::Mode => OverviewKernel::Mode,
         }),
     })
+}
+
+/// Takes the blocks of the inputs for those of the output (`-c auto`), but for what is asked for otherwise.
+pub(crate) fn adopt_layout(
+    args: &MosaicArgs,
+    mosaic: &Mosaic,
+    options: &mut WriteOptions,
+    observer: &dyn Observer,
+) {
+    let layout = match source_layout(mosaic) {
+        Ok(layout) => layout,
+        Err(reason) => {
+            let chunk = options.chunk;
+            let text = format!("-c auto: {reason}; the output has blocks of {chunk} pixels");
+            observer.warning(&Warning::Other(text));
+            return;
+        }
+    };
+    options.chunk = layout.chunk;
+    if args.format.interleave.is_none() {
+        options.pixel_interleaved = layout.pixel_interleaved;
+    }
+    if args.format.compress.is_none() {
+        options.compression = layout.compression;
+    }
+    if args.format.predictor.is_none() && options.compression == layout.compression {
+        options.predictor = PredictorChoice::Fixed(layout.predictor);
+    }
 }
 
 fn compression(wanted: Option<CompressArg>) -> Compression {
@@ -244,7 +280,8 @@ mod tests {
             (write_options(&args).expect("they are valid"), WriteOptions::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
         let (ours, theirs) = (
-            mosaic_options(&args.input, &args.grid, &args.pixels).expect("they are valid"),
+            mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)
+                .expect("they are valid"),
             MosaicOptions::default(),
         );
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
@@ -255,7 +292,7 @@ mod tests {
         let args =
             mosaic(&["--nodata", "-9999", "--bounds", "-10,-5,0,1", "--src-nodata", "-1,-2"]);
         let args = args.expect("it parses");
-        let options = mosaic_options(&args.input, &args.grid, &args.pixels);
+        let options = mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands);
         let options = options.expect("they are valid");
         assert_eq!(options.target.bounds.map(|b| b.min_x), Some(-10.0));
         assert_eq!(options.src_nodata.map(|values| values.len()), Some(2));

@@ -36,7 +36,8 @@ struct Said {
 
 /// Prints what is at the point. Points beyond the mosaic are said to be outside.
 pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
-    let mut options = config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels)?;
+    let mut options =
+        config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels, &args.bands)?;
     let entries = inputs::gather(&args.set.inputs, &args.set.input)?;
     inputs::take_hints(&entries.hints, &args.set.grid, &mut options);
     let notes = Notes::new(args.json, stop_flag()?);

@@ -2,8 +2,11 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use smalti::crs::Crs;
+use smalti::crs::transform::{self, TransformOptions, Transformer};
 use smalti::error::{Error, InputError, Result as LibraryResult};
 use smalti::mosaic::Mosaic;
 use smalti::mosaic::coverage::{Coverage, Region};
@@ -32,37 +35,152 @@ pub(crate) fn run(args: &FootprintsArgs) -> Result<Exit, Failure> {
     let notes = Notes::new(args.quiet, stop_flag()?);
     let opened = inputs::open(&entries, &args.set.input, &args.run, options.overlap, &notes)?;
     let mosaic = Mosaic::new(opened.sources, &options)?;
-    if crs_member(&mosaic).is_some() {
-        notes.add(
-            "coordinates are those of the mosaic's CRS, which the file names by a `crs` member; \
-             RFC 7946 wants longitude and latitude",
-        );
-    }
+    let projector = Projector::new(&mosaic, args.native)?;
+    projector.note.iter().for_each(|note| notes.add(note));
     if to_stdout {
         let mut out = io::BufWriter::new(io::stdout().lock());
-        write(&mosaic, &args.layers, &mut out)
+        write(&mosaic, &projector, &args.layers, &mut out)
             .map_err(|error| Failure::new(error, Phase::Running))?;
         out.flush()?;
     } else {
-        save(&args.output, args.overwrite, |out| write(&mosaic, &args.layers, out))
+        save(&args.output, args.overwrite, |out| write(&mosaic, &projector, &args.layers, out))
             .map_err(|error| Failure::new(error, Phase::Preparing))?;
     }
     Ok(if opened.skipped.is_empty() { Exit::Done } else { Exit::Skipped })
 }
 
-/// The CRS as GeoJSON of 2008 names it, where coordinates are not longitude and latitude.
-fn crs_member(mosaic: &Mosaic) -> Option<Value> {
-    let crs = mosaic.grid.crs.as_ref().filter(|crs| !crs.is_geographic())?;
-    let name = match crs.epsg() {
-        Some(code) => format!("urn:ogc:def:crs:EPSG::{code}"),
-        None => crs.to_string(),
-    };
-    Some(json!({"type": "name", "properties": {"name": name}}))
+/// How coordinates get from the mosaic's CRS into the file.
+enum Way {
+    /// They are longitude and latitude, or nobody knows better.
+    Same,
+    /// To WGS 84.
+    Shift(Box<Transformer>),
+    /// To longitude and latitude on the CRS's own datum.
+    OwnDatum(Arc<Crs>),
 }
 
-fn write(mosaic: &Mosaic, layers: &[LayerArg], out: &mut dyn Write) -> LibraryResult<()> {
+struct Projector {
+    way: Way,
+    /// `crs` member of GeoJSON of 2008, where coordinates are not longitude and latitude.
+    member: Option<Value>,
+    is_degrees: bool,
+    note: Option<String>,
+}
+
+impl Projector {
+    fn new(mosaic: &Mosaic, native: bool) -> LibraryResult<Projector> {
+        let Some(crs) = &mosaic.grid.crs else {
+            let note = "the inputs have no CRS: coordinates are theirs as they are".to_owned();
+            let (way, is_degrees) = (Way::Same, false);
+            return Ok(Projector { way, member: None, is_degrees, note: Some(note) });
+        };
+        let wgs84 = Crs::from_epsg(4326)?;
+        if crs.same_as(&wgs84) {
+            return Ok(Projector { way: Way::Same, member: None, is_degrees: true, note: None });
+        }
+        let own = |note: Option<String>| {
+            let name = match crs.epsg() {
+                Some(code) => format!("urn:ogc:def:crs:EPSG::{code}"),
+                None => crs.to_string(),
+            };
+            let member = json!({"type": "name", "properties": {"name": name}});
+            let (member, is_degrees) = (Some(member), crs.is_geographic());
+            Projector { way: Way::Same, member, is_degrees, note }
+        };
+        if native {
+            return Ok(own(None));
+        }
+        if let Ok(shift) = Transformer::new(crs, &wgs84, &TransformOptions::default()) {
+            let way = Way::Shift(Box::new(shift));
+            return Ok(Projector { way, member: None, is_degrees: true, note: None });
+        }
+        if transform::to_degrees(crs, &mut [[0.0, 0.0]]).is_ok() {
+            let note = format!(
+                "longitude and latitude are those of {crs}, not of WGS 84: no datum operation is known; \
+                 they differ by some metres up to some hundred"
+            );
+            let way = Way::OwnDatum(Arc::clone(crs));
+            return Ok(Projector { way, member: None, is_degrees: true, note: Some(note) });
+        }
+        Ok(own(Some(format!(
+            "coordinates are those of {crs}, which smalti cannot turn into longitude and latitude"
+        ))))
+    }
+
+    /// The way of a source whose CRS is not the mosaic's.
+    fn of_source(mosaic: &Mosaic, crs: &Arc<Crs>, native: bool) -> LibraryResult<Projector> {
+        let target = match &mosaic.grid.crs {
+            Some(own) if native => Crs::clone(own),
+            _ => Crs::from_epsg(4326)?,
+        };
+        let shift = Transformer::new(crs, &target, &TransformOptions::default())?;
+        let is_degrees = target.is_geographic();
+        Ok(Projector { way: Way::Shift(Box::new(shift)), member: None, is_degrees, note: None })
+    }
+
+    /// A ring in the file's coordinates; edges are densified where they bend. What does not map is left out.
+    fn ring(&self, ring: &[[f64; 2]]) -> Vec<[f64; 2]> {
+        if matches!(self.way, Way::Same) {
+            return ring.to_vec();
+        }
+        const PARTS: u32 = 20;
+        let mut points = Vec::with_capacity(ring.len() * PARTS as usize);
+        for (a, b) in ring.iter().zip(ring.iter().cycle().skip(1)) {
+            points.extend((0..PARTS).map(|part| {
+                let t = f64::from(part) / f64::from(PARTS);
+                [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t]
+            }));
+        }
+        match &self.way {
+            Way::Same => {}
+            Way::Shift(shift) => shift.forward(&mut points),
+            // It was tried before.
+            Way::OwnDatum(crs) => drop(transform::to_degrees(crs, &mut points)),
+        }
+        points.retain(|p| p.iter().all(|v| v.is_finite()));
+        // A ring does not jump round the world.
+        let mut last = points.first().map_or(0.0, |p| p[0]);
+        for point in &mut points {
+            point[0] -= ((point[0] - last) / 360.0).round() * 360.0;
+            last = point[0];
+        }
+        points
+    }
+
+    /// Rings, the outer one first, as a geometry; cut at the antimeridian (RFC 7946 §3.1.9).
+    fn geometry(&self, rings: &[Vec<[f64; 2]>]) -> Value {
+        let rings: Vec<Vec<[f64; 2]>> = rings.iter().map(|ring| self.ring(ring)).collect();
+        let beyond = |p: &[f64; 2]| p[0] > 180.0 + 1e-9 || p[0] < -180.0 - 1e-9;
+        if !self.is_degrees || !rings.iter().flatten().any(beyond) {
+            let rings: Vec<Value> =
+                rings.iter().filter(|r| r.len() >= 3).map(|r| closed(r)).collect();
+            return json!({"type": "Polygon", "coordinates": rings});
+        }
+        let mut parts = Vec::new();
+        for turn in [-360.0, 0.0, 360.0] {
+            let part: Vec<Value> = rings
+                .iter()
+                .map(|ring| ring.iter().map(|[x, y]| [x + turn, *y]).collect::<Vec<_>>())
+                .map(|ring| cut(&cut(&ring, -180.0, 1.0), 180.0, -1.0))
+                .filter(|ring| ring.len() >= 3 && area(ring).abs() > 1e-12)
+                .map(|ring| closed(&ring))
+                .collect();
+            if !part.is_empty() {
+                parts.push(part);
+            }
+        }
+        json!({"type": "MultiPolygon", "coordinates": parts})
+    }
+}
+
+fn write(
+    mosaic: &Mosaic,
+    projector: &Projector,
+    layers: &[LayerArg],
+    out: &mut dyn Write,
+) -> LibraryResult<()> {
     out.write_all(b"{\"type\":\"FeatureCollection\",\n")?;
-    if let Some(crs) = crs_member(mosaic) {
+    if let Some(crs) = &projector.member {
         writeln!(out, "\"crs\":{crs},")?;
     }
     out.write_all(b"\"features\":[")?;
@@ -73,8 +191,22 @@ fn write(mosaic: &Mosaic, layers: &[LayerArg], out: &mut dyn Write) -> LibraryRe
         Ok(write!(out, "{comma}\n{feature}")?)
     };
     if layers.contains(&LayerArg::Sources) {
+        let mut others: Vec<(Arc<Crs>, Projector)> = Vec::new();
         for (index, source) in mosaic.sources().iter().enumerate() {
-            feature(outline(mosaic, source), source_properties(index, source))?;
+            let own = foreign_crs(mosaic, source);
+            let at = |crs: &Arc<Crs>| others.iter().position(|(other, _)| Arc::ptr_eq(other, crs));
+            let place = own.and_then(at);
+            let geometry = match (own, place) {
+                (None, _) => projector.geometry(&[outline(source)]),
+                (Some(_), Some(at)) => others[at].1.geometry(&[outline(source)]),
+                (Some(crs), None) => {
+                    let other = Projector::of_source(mosaic, crs, projector.member.is_some())?;
+                    let geometry = other.geometry(&[outline(source)]);
+                    others.push((Arc::clone(crs), other));
+                    geometry
+                }
+            };
+            feature(geometry, source_properties(index, source))?;
         }
     }
     let (gaps, overlaps) = (layers.contains(&LayerArg::Gaps), layers.contains(&LayerArg::Overlaps));
@@ -84,11 +216,18 @@ fn write(mosaic: &Mosaic, layers: &[LayerArg], out: &mut dyn Write) -> LibraryRe
             let kind = if region.depth == 0 { "gap" } else { "overlap" };
             let properties = json!({"kind": kind, "depth": region.depth,
                                     "pixels": region.pixels, "exact": coverage.exact});
-            feature(region_geometry(mosaic, &region), properties)?;
+            feature(projector.geometry(&world_rings(mosaic, &region)), properties)?;
         }
     }
     out.write_all(b"\n]}\n")?;
     Ok(())
+}
+
+/// The CRS of a source, if it is not that of the mosaic.
+fn foreign_crs<'a>(mosaic: &Mosaic, source: &'a Source) -> Option<&'a Arc<Crs>> {
+    let own = source.dataset.crs.as_ref()?;
+    let same = |other: &Arc<Crs>| Arc::ptr_eq(other, own) || other.same_as(own);
+    (!mosaic.grid.crs.as_ref().is_some_and(same)).then_some(own)
 }
 
 fn source_properties(index: usize, source: &Source) -> Value {
@@ -107,8 +246,8 @@ fn source_properties(index: usize, source: &Source) -> Value {
     })
 }
 
-/// The four corners of a source, counterclockwise; cut where it crosses the antimeridian (RFC 7946 §3.1.9).
-fn outline(mosaic: &Mosaic, source: &Source) -> Value {
+/// The four corners of a source, counterclockwise, not closed.
+fn outline(source: &Source) -> Vec<[f64; 2]> {
     let (transform, size) = (source.transform(), source.size());
     let (w, h) = (f64::from(size.width), f64::from(size.height));
     let mut ring: Vec<[f64; 2]> =
@@ -116,23 +255,10 @@ fn outline(mosaic: &Mosaic, source: &Source) -> Value {
     if area(&ring) < 0.0 {
         ring.reverse();
     }
-    let geographic = mosaic.grid.crs.as_ref().is_some_and(|crs| crs.is_geographic());
-    let beyond = ring.iter().any(|p| p[0] > 180.0 + 1e-9 || p[0] < -180.0 - 1e-9);
-    if !(geographic && beyond) {
-        return json!({"type": "Polygon", "coordinates": [closed(ring)]});
-    }
-    let mut parts = Vec::new();
-    for turn in [-360.0, 0.0, 360.0] {
-        let moved: Vec<[f64; 2]> = ring.iter().map(|[x, y]| [x + turn, *y]).collect();
-        let part = cut(&cut(&moved, -180.0, 1.0), 180.0, -1.0);
-        if part.len() >= 3 && area(&part) > 1e-12 {
-            parts.push(json!([closed(part)]));
-        }
-    }
-    json!({"type": "MultiPolygon", "coordinates": parts})
+    ring
 }
 
-/// The part of a convex ring where `(x - limit) * side >= 0`.
+/// The part of a ring where `(x - limit) * side >= 0` (Sutherland and Hodgman, 1974).
 fn cut(ring: &[[f64; 2]], limit: f64, side: f64) -> Vec<[f64; 2]> {
     let mut kept = Vec::new();
     for (index, a) in ring.iter().enumerate() {
@@ -149,9 +275,11 @@ fn cut(ring: &[[f64; 2]], limit: f64, side: f64) -> Vec<[f64; 2]> {
     kept
 }
 
-fn closed(mut ring: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
-    ring.extend(ring.first().copied());
-    ring
+/// A ring that ends where it begins, with as many digits as a millimetre needs.
+fn closed(ring: &[[f64; 2]]) -> Value {
+    let short = |v: f64| (v * 1e9).round() / 1e9;
+    let points = ring.iter().chain(ring.first());
+    points.map(|p| json!(p.map(short))).collect()
 }
 
 /// Signed area of a ring; positive if it is counterclockwise.
@@ -162,12 +290,12 @@ fn area(ring: &[[f64; 2]]) -> f64 {
     pairs.map(|(a, b)| (a[0] - x0) * (b[1] - y0) - (b[0] - x0) * (a[1] - y0)).sum::<f64>() / 2.0
 }
 
-fn region_geometry(mosaic: &Mosaic, region: &Region) -> Value {
+/// Rings of a region in the mosaic's CRS, not closed.
+fn world_rings(mosaic: &Mosaic, region: &Region) -> Vec<Vec<[f64; 2]>> {
     let world =
         |[col, row]: &[u32; 2]| mosaic.grid.transform.apply(f64::from(*col), f64::from(*row));
-    let rings: Vec<Vec<[f64; 2]>> =
-        region.rings.iter().map(|ring| ring.iter().map(world).collect()).collect();
-    json!({"type": "Polygon", "coordinates": rings})
+    let open = |ring: &Vec<[u32; 2]>| ring.iter().skip(1).map(world).collect();
+    region.rings.iter().map(open).collect()
 }
 
 #[cfg(test)]

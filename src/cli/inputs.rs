@@ -10,7 +10,7 @@ use smalti::mosaic::{MosaicOptions, Overlap};
 use smalti::observer::{Observer, Warning};
 use smalti::source::catalog;
 use smalti::source::entry::{Entries, Hints};
-use smalti::source::open::{Opened, open_entries};
+use smalti::source::open::{OpenOptions, Opened, open_entries};
 use smalti::source::sort::sort;
 use smalti::source::{Source, SourceNodata};
 
@@ -21,7 +21,7 @@ use crate::cli::report::Failure;
 
 /// What is to be opened, in order: what is named, then what `--input-list` names.
 pub(crate) fn gather(inputs: &[PathBuf], input: &InputArgs) -> Result<Entries> {
-    catalog::gather(inputs, input.input_list.as_deref())
+    catalog::gather(inputs, input.input_list.as_deref(), input.asset.as_deref())
 }
 
 /// All files that are named, directly or by lists and descriptors, and those themselves.
@@ -135,7 +135,17 @@ pub(crate) fn open(
     overlap: Overlap,
     observer: &dyn Observer,
 ) -> std::result::Result<Opened, Failure> {
-    let options = config::open_options(input, config::threads(run));
+    open_with(entries, input, config::open_options(input, config::threads(run)), overlap, observer)
+}
+
+/// The same with more of the headers.
+pub(crate) fn open_with(
+    entries: &Entries,
+    input: &InputArgs,
+    options: OpenOptions,
+    overlap: Overlap,
+    observer: &dyn Observer,
+) -> std::result::Result<Opened, Failure> {
     let mut opened =
         open_entries(&entries.list, &options, observer).map_err(|error| match error.kind() {
             ErrorKind::BadSources(_) if input.skip_bad => {

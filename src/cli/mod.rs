@@ -26,13 +26,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use smalti::engine::stats::BandStats;
 use smalti::engine::{self, Report};
-use smalti::error::{Error, InputError};
+use smalti::error::{Error, ErrorKind, InputError};
+use smalti::io::kept_work;
 use smalti::mosaic::Mosaic;
 use smalti::source::open::is_among;
 
 use args::{Cli, Command, MosaicArgs};
 use progress::Progress;
 use report::{Exit, Failure, Phase};
+use values::Chunk;
 
 /// Does what the arguments ask for.
 pub(crate) fn run(arguments: &Cli) -> Result<Exit, Failure> {
@@ -60,14 +62,18 @@ fn mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
         // The exit code says the same, if nobody reads this.
         let _ = report::json_line(&event);
     }
+    if result.is_err() && kept_work(&args.output) && !args.talk.quiet {
+        output::say("smalti: the work so far is kept beside the output; --resume goes on with it");
+    }
     result
 }
 
 fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     log_to_stderr(args.talk.verbose);
-    let write_options = config::write_options(args)?;
-    let mut mosaic_options = config::mosaic_options(&args.input, &args.grid, &args.pixels)?;
+    let mut write_options = config::write_options(args)?;
+    let mut mosaic_options =
+        config::mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)?;
     let entries = inputs::gather(&args.inputs, &args.input)?;
     inputs::take_hints(&entries.hints, &args.grid, &mut mosaic_options);
     // Also of inputs that turn out bad, and of the grid's model: nothing that is named is replaced.
@@ -82,6 +88,9 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     log::debug!("headers read after {:.3} s", began.elapsed().as_secs_f64());
     let mosaic = Mosaic::new(opened.sources, &mosaic_options)?;
     log::debug!("mosaic made after {:.3} s", began.elapsed().as_secs_f64());
+    if args.format.chunk == Some(Chunk::Auto) {
+        config::adopt_layout(args, &mosaic, &mut write_options, &progress);
+    }
     log::debug!("{mosaic_options:?}\n{write_options:?}");
     let result = engine::write(&mosaic, &args.output, &write_options, &progress);
     progress.finish();
@@ -95,6 +104,7 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
         let _ = report::json_line(&finished(args, &mosaic, &report, &progress, took));
     } else if !args.talk.quiet {
         report::summary(&mosaic, &args.output, &report, took);
+        report::unchecked(&report);
         if args.talk.verbose > 0 {
             report::details(&mosaic, &report);
         }
@@ -151,6 +161,8 @@ fn finished(
         "blocks_written": stats.blocks_written,
         "blocks_sparse": stats.blocks_sparse,
         "blocks_copied": stats.blocks_copied,
+        "blocks_unchecked": stats.blocks_unchecked,
+        "blocks_resumed": stats.blocks_resumed,
         "overview_blocks": stats.overview_blocks,
         "blocks_decoded": stats.blocks_decoded,
         "bad_blocks": stats.bad_blocks,
@@ -158,6 +170,7 @@ fn finished(
         "decodes_per_block": report::decodes(report),
         "samples_invalid": stats.samples_invalid,
         "nodata_clashes": stats.nodata_clashes,
+        "samples_saturated": stats.samples_saturated,
         "read_seconds": stats.read_seconds,
         "decode_seconds": stats.decode_seconds,
         "render_seconds": stats.render_seconds,

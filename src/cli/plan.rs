@@ -34,7 +34,8 @@ struct Plan {
 pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     let write_options = config::writing(&args.format, &args.pixels, &args.run)?;
-    let mut options = config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels)?;
+    let mut options =
+        config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels, &args.bands)?;
     let entries = inputs::gather(&args.set.inputs, &args.set.input)?;
     inputs::take_hints(&entries.hints, &args.set.grid, &mut options);
     let notes = Notes::silent(stop_flag()?);

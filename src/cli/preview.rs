@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::anyhow;
+use smalti::crs::transform::{TransformOptions, Transformer};
 use smalti::engine::Reader;
 use smalti::error::{Error, InputError, Result as LibraryResult};
 use smalti::geometry::{GeoTransform, Size, Window};
@@ -11,7 +12,9 @@ use smalti::io::IoMode;
 use smalti::mosaic::{Mosaic, MosaicOptions};
 use smalti::observer::Observer;
 use smalti::ordered::{self, run_ordered, thread_count};
-use smalti::source::open::is_among;
+use smalti::source::open::{OpenOptions, is_among};
+use smalti::source::{Source, overview};
+use smalti::tiff::reader::ReadOptions;
 use smalti::with_raster;
 
 use crate::cli::analysis_args::PreviewArgs;
@@ -32,7 +35,8 @@ const LINE: [u8; 4] = [255, 200, 0, 255];
 /// Draws the picture.
 pub(crate) fn run(args: &PreviewArgs) -> Result<Exit, Failure> {
     config::check_output(&args.output, args.overwrite)?;
-    let mut options = config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels)?;
+    let mut options =
+        config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels, &args.bands)?;
     let entries = inputs::gather(&args.set.inputs, &args.set.input)?;
     if is_among(&args.output, &inputs::named(&entries).cloned().collect::<Vec<_>>()) {
         let reason = "is one of the inputs; choose another name".into();
@@ -40,7 +44,11 @@ pub(crate) fn run(args: &PreviewArgs) -> Result<Exit, Failure> {
     }
     inputs::take_hints(&entries.hints, &args.set.grid, &mut options);
     let notes = Notes::new(args.quiet, stop_flag()?);
-    let opened = inputs::open(&entries, &args.set.input, &args.run, options.overlap, &notes)?;
+    let open = OpenOptions {
+        read: ReadOptions { overviews: !args.full },
+        ..config::open_options(&args.set.input, config::threads(&args.run))
+    };
+    let opened = inputs::open_with(&entries, &args.set.input, open, options.overlap, &notes)?;
     let full = Mosaic::new(opened.sources, &options)?;
     let mosaic = reduced(&full, &options, args.size)?;
     let shown = shown_bands(args, &mosaic)?;
@@ -75,9 +83,18 @@ fn reduced(full: &Mosaic, options: &MosaicOptions, side: u32) -> LibraryResult<M
         step(dx, width, size.width),
         step(-dy, height, size.height),
     )?;
+    let resolution = transform.resolution();
     let grid = Grid { crs: full.grid.crs.clone(), transform, size };
     let options = MosaicOptions { like: Some(grid), ..options.clone() };
-    Mosaic::new(full.sources().to_vec(), &options)
+    // The resolution is one of the mosaic's CRS: of a source in another one it says nothing.
+    let same_crs = |source: &Source| match (&source.dataset.crs, &full.grid.crs) {
+        (Some(a), Some(b)) => a.same_as(b),
+        (a, b) => a.is_none() && b.is_none(),
+    };
+    let sources = full.sources().iter().map(|source| {
+        if same_crs(source) { overview::reduced(source, resolution) } else { Ok(source.clone()) }
+    });
+    Mosaic::new(sources.collect::<LibraryResult<_>>()?, &options)
 }
 
 /// The bands that become red, green and blue, or gray.
@@ -235,23 +252,42 @@ fn stretch(value: f32, [low, high]: [f32; 2]) -> u8 {
 
 fn draw_outlines(mosaic: &Mosaic, picture: &mut [u8]) {
     let Size { width, height } = mosaic.grid.size;
-    let top = (f64::from(width) - 1.0, f64::from(height) - 1.0);
+    let most = [f64::from(width) - 1.0, f64::from(height) - 1.0];
+    // Right and lower borders lie on the last pixel inside.
+    let inside = |v: f64, most: f64| if (v - most - 1.0).abs() < 0.5 { most } else { v };
     for source in mosaic.sources() {
-        let (transform, size) = (source.transform(), source.size());
-        let (w, h) = (f64::from(size.width), f64::from(size.height));
-        let corners = [(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)].map(|(c, r)| {
-            let [x, y] = transform.apply(c, r);
-            mosaic.grid.transform.invert(x, y)
-        });
-        for index in 0..4 {
-            let (a, b) = (corners[index], corners[(index + 1) % 4]);
-            // Right and lower borders lie on the last pixel inside.
-            let inside = |v: f64, most: f64| if (v - most - 1.0).abs() < 0.5 { most } else { v };
-            let a = [inside(a[0], top.0), inside(a[1], top.1)];
-            let b = [inside(b[0], top.0), inside(b[1], top.1)];
-            draw_line(picture, [width, height], a, b);
+        let mut ring = outline(source);
+        let foreign = source.dataset.crs.as_ref().zip(mosaic.grid.crs.as_ref());
+        if let Some((own, crs)) = foreign.filter(|(own, crs)| !own.same_as(crs)) {
+            // Where it cannot be told where a source lies, the mosaic has refused it.
+            if let Ok(way) = Transformer::new(own, crs, &TransformOptions::default()) {
+                way.forward(&mut ring);
+            }
+        }
+        let at = |[x, y]: &[f64; 2]| {
+            let [col, row] = mosaic.grid.transform.invert(*x, *y);
+            [inside(col, most[0]), inside(row, most[1])]
+        };
+        for (a, b) in ring.iter().zip(ring.iter().cycle().skip(1)) {
+            draw_line(picture, [width, height], at(a), at(b));
         }
     }
+}
+
+/// Points along the edges of a source: edges bend when they are projected.
+fn outline(source: &Source) -> Vec<[f64; 2]> {
+    const PARTS: u32 = 16;
+    let (transform, size) = (source.transform(), source.size());
+    let (w, h) = (f64::from(size.width), f64::from(size.height));
+    let corners = [(0.0, 0.0), (w, 0.0), (w, h), (0.0, h)];
+    let mut ring = Vec::with_capacity(4 * PARTS as usize);
+    for (a, b) in corners.iter().zip(corners.iter().cycle().skip(1)) {
+        ring.extend((0..PARTS).map(|part| {
+            let t = f64::from(part) / f64::from(PARTS);
+            transform.apply(a.0 + (b.0 - a.0) * t, a.1 + (b.1 - a.1) * t)
+        }));
+    }
+    ring
 }
 
 /// A line of single pixels, cut to the picture.

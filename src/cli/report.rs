@@ -109,7 +109,7 @@ pub(crate) fn usage(error: &clap::Error) -> Exit {
 pub(crate) fn failure(failure: &Failure) {
     match failure.exit {
         Exit::Done => {}
-        Exit::Interrupted => say("smalti: interrupted; nothing was written"),
+        Exit::Interrupted => say("smalti: interrupted; no output was written"),
         _ => {
             for (index, line) in lines_of(&failure.error).iter().enumerate() {
                 say(&if index == 0 {
@@ -156,6 +156,17 @@ pub(crate) fn summary(mosaic: &Mosaic, output: &Path, report: &Report, took: Dur
         bytes(report.stats.output_bytes),
         took.as_secs_f64()
     ));
+}
+
+/// What nobody has looked at.
+pub(crate) fn unchecked(report: &Report) {
+    let blocks = report.stats.blocks_unchecked;
+    if blocks > 0 {
+        say(&format!(
+            "smalti: {} copied without being decoded; nobody has checked what they hold",
+            if blocks == 1 { "1 block was".into() } else { format!("{blocks} blocks were") }
+        ));
+    }
 }
 
 /// The table of `-v`.

@@ -13,6 +13,10 @@ use smalti::sample::{DataType, Nodata};
 #[derive(Debug, Clone)]
 pub(crate) struct NodataList(pub(crate) Vec<Nodata>);
 
+/// Value of `--bands`, counted from 0.
+#[derive(Debug, Clone)]
+pub(crate) struct BandList(pub(crate) Vec<u32>);
+
 /// Value of `--res`: `[x, y]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PixelSize(pub(crate) [f64; 2]);
@@ -86,6 +90,15 @@ pub(crate) fn nodata_list(text: &str) -> Result<NodataList, String> {
     text.split(',').map(nodata).collect::<Result<_, _>>().map(NodataList).map_err(|_| {
         "expected a number, or numbers between commas (one for each band), or none".to_owned()
     })
+}
+
+/// Numbers from 1, between commas.
+pub(crate) fn bands(text: &str) -> Result<BandList, String> {
+    let band = |part: &str| part.trim().parse::<u32>().ok()?.checked_sub(1);
+    let list: Option<Vec<u32>> = text.split(',').map(band).collect();
+    list.filter(|list| list.len() <= 65_535)
+        .map(BandList)
+        .ok_or_else(|| "expected numbers of bands from 1, between commas, e.g. 3,2,1".to_owned())
 }
 
 fn numbers(text: &str) -> Option<Vec<f64>> {
@@ -251,6 +264,15 @@ mod tests {
         assert_eq!(nodata_list("none").map(|list| list.0), Ok(vec![]));
         assert_eq!(nodata_list("-9999,0").map(|list| list.0.len()), Ok(2));
         assert!(nodata_list("x").is_err() && nodata_list("1,,2").is_err());
+    }
+
+    #[test]
+    fn bands_count_from_one() {
+        assert_eq!(bands("3,2, 1").map(|list| list.0), Ok(vec![2, 1, 0]));
+        assert_eq!(bands("7").map(|list| list.0), Ok(vec![6]));
+        for text in ["", "0", "1,,2", "1,0", "a", "-1", "1.5", "1-3", "4294967296"] {
+            assert!(bands(text).is_err(), "{text}");
+        }
     }
 
     #[test]

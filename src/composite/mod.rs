@@ -110,6 +110,28 @@ pub fn convert_row<S: Sample, T: Sample>(src: &[S], dst: &mut [T]) {
     }
 }
 
+/// Number of valid samples that a type cannot hold: converted, they would be its least or largest
+/// value.
+pub fn count_saturated<S: Sample, T: Sample>(src: &[S], valid: &[u8]) -> u64 {
+    let saturates = |value: f64| {
+        if T::IS_FLOAT {
+            value.is_finite()
+                && T::from_f64(value).to_f64().abs() < value.abs()
+                && value.abs() > 1e38
+        } else {
+            // The largest 64-bit integers are 2^63 and 2^64 as doubles, which saturate themselves.
+            let round = value.round();
+            let over = if size_of::<T>() < 8 {
+                round > T::MAX_INT as f64
+            } else {
+                round >= T::MAX_INT as f64
+            };
+            over || round < T::MIN_INT as f64
+        }
+    };
+    src.iter().zip(valid).map(|(s, v)| u64::from((*v != 0) & saturates(s.to_f64()))).sum()
+}
+
 /// Counts valid samples that equal `nodata`; moves them to the next value if `nudge`.
 pub fn clashes<T: Sample>(samples: &mut [T], valid: &[u8], nodata: T, nudge: bool) -> u64 {
     let count: u64 =
@@ -180,6 +202,20 @@ mod tests {
         assert_eq!(row, [1, 255, 0, 7]);
         assert_eq!(clashes(&mut row, &[1, 1, 0, 1], 255, true), 1);
         assert_eq!(row, [1, 254, 0, 7]);
+    }
+
+    #[test]
+    fn what_a_type_cannot_hold_is_counted() {
+        let sums = [255.4, 255.5, 256.0, -0.4, -0.5, -1.0, f64::NAN, 1e300];
+        // 255.5, 256, -0.5 (rounds to -1), -1, 1e300.
+        assert_eq!(count_saturated::<f64, u8>(&sums, &[1; 8]), 5);
+        assert_eq!(count_saturated::<f64, u8>(&sums, &[1, 0, 1, 1, 1, 1, 1, 0]), 3);
+        assert_eq!(count_saturated::<f64, f32>(&sums, &[1; 8]), 1);
+        assert_eq!(count_saturated::<f64, f64>(&sums, &[1; 8]), 0);
+        let large = [9.3e18, -9.3e18, 9.2e18, 1.8e19, 1.9e19];
+        assert_eq!(count_saturated::<f64, i64>(&large, &[1; 5]), 4);
+        assert_eq!(count_saturated::<f64, u64>(&large, &[1; 5]), 2);
+        assert_eq!(count_saturated::<f32, i16>(&[32767.4, 32767.5], &[1; 2]), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::codec::Compression;
 use crate::engine::layers::worker_bytes;
 use crate::engine::overview::Levels;
 use crate::engine::render::shares_validity;
+use crate::engine::sink::TURN_TICKETS;
 use crate::error::{Error, InputError, Result, bytes_text};
 use crate::geometry::{Size, Window};
 use crate::mosaic::Mosaic;
@@ -199,24 +200,22 @@ impl Demand {
         let thread = group * plane + validity + mask + interleaved + encoding + reading + layers;
         let results = if self.pixel_interleaved { 1 } else { group };
         // Blocks are encoded into the memory in which they wait; a mask is next to nothing. With
-        // overviews a result may hold a block of one, and what its own block gives to them.
-        let (made, pieces) = match self.overviews {
-            Some(overviews) => (2, overviews.piece_bytes),
-            None => (1, 0),
-        };
-        (thread, (encoded * results + self.block_pixels / 4) * made + pieces)
+        // overviews a result holds what its block gives to them.
+        let pieces = self.overviews.map_or(0, |overviews| overviews.piece_bytes);
+        (thread, encoded * results + self.block_pixels / 4 + pieces)
     }
 
-    /// Bytes of incomplete overviews that are held: all that a row of cells leaves behind, or a fifth of
+    /// Bytes of incomplete overviews that are held: all that a row of cells leaves behind, or an eighth of
     /// the budget.
     fn overview_bytes(&self, total_bytes: u64) -> u64 {
         let Some(OverviewDemand { block_bytes, blocks, .. }) = self.overviews else { return 0 };
-        (block_bytes * (blocks + 4)).min(total_bytes / 5).max(block_bytes)
+        (block_bytes * (blocks + 4)).min(total_bytes / 8).max(block_bytes)
     }
 
-    /// Blocks of overviews that are complete and wait to be encoded, and the coordinating thread's own.
-    fn queued_bytes(&self, threads: usize) -> u64 {
-        self.overviews.map_or(0, |overviews| overviews.block_bytes * (2 * threads as u64 + 3))
+    /// Blocks of overviews that are complete and wait to be encoded or written, and the coordinating
+    /// thread's own.
+    fn queued_bytes(&self) -> u64 {
+        self.overviews.map_or(0, |overviews| overviews.block_bytes * (TURN_TICKETS / 3 + 3))
     }
 
     /// Shares out a budget: all bands at once and all threads if they fit, then fewer bands at once,
@@ -259,7 +258,7 @@ impl Demand {
             + needs.stream_bytes(threads)
             + thread_bytes * threads as u64
             + overview_bytes
-            + self.queued_bytes(threads);
+            + self.queued_bytes();
         // Half a result more lets a thread that is done begin its next while another is behind.
         let least = reserve_bytes * threads as u64;
         let good = (total_bytes / WINDOW_SHARE).max(least + reserve_bytes / 2);
@@ -283,7 +282,7 @@ impl Demand {
         let (thread, reserve) = self.costs(mosaic, needs, group);
         let together =
             FIXED_BYTES + needs.stream_bytes(self.threads) + thread + reserve + needs.least_cache();
-        let overviews = self.overview_bytes(0) + self.queued_bytes(1);
+        let overviews = self.overview_bytes(0) + self.queued_bytes();
         let together = together + overviews + overviews / 4;
         let need_bytes = together.max(needs.decoded * LARGEST_SHARE);
         let name = |id: usize| mosaic.sources()[id].path().display();
@@ -338,7 +337,7 @@ impl SourceNeeds {
         let mut needs = SourceNeeds::default();
         for (id, source) in mosaic.sources().iter().enumerate() {
             let image = &source.dataset.image;
-            let mask = source.dataset.mask.as_deref();
+            let mask = source.mask();
             for layout in [Some(image), mask].into_iter().flatten() {
                 if layout.max_decoded_bytes() > needs.decoded {
                     (needs.decoded, needs.largest) = (layout.max_decoded_bytes(), id);
@@ -376,7 +375,7 @@ impl SourceNeeds {
             let streamed = |id: &&u32| mosaic.sources()[**id as usize].dataset.image.is_streamed();
             self.stream_depth = self.stream_depth.max(hits.iter().filter(streamed).count());
         }
-        let scale = f64::from(image.size.height) / f64::from(window.height);
+        let scale = f64::from(mosaic.sources()[id].size().height) / f64::from(window.height);
         let rows = (f64::from(chunk) * scale).min(f64::from(image.size.height));
         let row_bytes =
             f64::from(image.size.width) * f64::from(image.bands) * image.dtype.size() as f64;

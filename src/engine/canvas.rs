@@ -20,6 +20,8 @@ pub(crate) struct Canvas<T> {
     pub(super) left: u64,
     /// NaN may stand where nothing is valid.
     pub(crate) keeps_nan: bool,
+    /// Computed samples that were too large or too small for the type.
+    pub(crate) saturated: u64,
     /// Whether the mosaic lets it.
     pub(super) may_keep_nan: bool,
     blank: bool,
@@ -36,6 +38,7 @@ impl<T: Sample> Canvas<T> {
             shared: true,
             left: 0,
             keeps_nan: false,
+            saturated: 0,
             may_keep_nan: true,
             blank: true,
         }
@@ -46,7 +49,7 @@ impl<T: Sample> Canvas<T> {
         let planes = if shared { 1 } else { bands.len() as u64 };
         self.left = window.pixels() * planes;
         (self.window, self.bands, self.shared) = (window, bands, shared);
-        (self.keeps_nan, self.blank) = (false, true);
+        (self.keeps_nan, self.saturated, self.blank) = (false, 0, true);
     }
 
     /// Makes the samples and an all-invalid mask, before the first source.

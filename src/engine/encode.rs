@@ -75,6 +75,8 @@ pub(crate) struct EncodedCanvas {
     pub(crate) invalid: u64,
     /// Invalid samples that kept a NaN.
     pub(crate) kept_nan: u64,
+    /// Blocks that were copied without being decoded.
+    pub(crate) unchecked: u64,
 }
 
 /// Codec state of one thread that encodes, and a little scratch memory.
@@ -139,6 +141,7 @@ impl<T: Sample> BlockEncoder<T> {
             clashes: 0,
             invalid: 0,
             kept_nan: 0,
+            unchecked: 0,
         };
         if canvas.is_blank() {
             finished(canvas)?;

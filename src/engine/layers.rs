@@ -204,7 +204,11 @@ impl<P: Sample> RenderLayer for LayerWorker<P> {
         let kernel = task.mosaic().kernel;
         match task.mosaic().layer_mapping(task.layer) {
             Mapping::Shift { col, row } => self.copy(task, col, row, sink),
-            Mapping::Axis { scale, phase } if kernel.is_separable() => {
+            // Sums in `f64` would lose digits of 64-bit integers that are only picked.
+            Mapping::Axis { scale, phase }
+                if kernel.is_separable()
+                    && (kernel != Kernel::Nearest || P::IS_FLOAT || size_of::<P>() < 8) =>
+            {
                 let lines = [0, 1].map(|axis| Line { scale: scale[axis], phase: phase[axis] });
                 if sums_in_f32(kernel, scale, size_of::<P>(), P::IS_FLOAT) {
                     let mut passes = std::mem::take(&mut self.passes32);
@@ -524,6 +528,7 @@ impl<P: Sample> LayerWorker<P> {
             count: [tile.width, tile.height],
             valid_fraction: mosaic.valid_fraction,
             is_float: P::IS_FLOAT,
+            weight_bands: carried,
         };
         passes.begin(&job, bands + carried, planes);
         let [(left, right), (top, bottom)] = passes.span();
@@ -721,7 +726,31 @@ impl<P: Sample> LayerWorker<P> {
         typed.resize(if nearest { bands * width } else { 0 }, P::ZERO);
         let (gatherer, axes) = (&mut self.gatherer, [&self.cols, &self.rows]);
         let on_axes = matches!(mapping, Mapping::Axis { .. });
-        for band in 0..bands {
+        let by_points = !on_axes && !area && !nearest && planes == 1;
+        if by_points {
+            let patch = view.patch(&canvas.samples[..pixels], 0);
+            for (x, place) in places.iter().enumerate() {
+                let [col, row] = place.nearest();
+                if place.u.is_nan() || patch.get(col, row).is_none() {
+                    continue;
+                }
+                let (first, count) = gatherer.weigh(mosaic.kernel, place);
+                let whole = view.all_valid(first, count);
+                for band in 0..bands {
+                    let samples = &canvas.samples[band * pixels..][..pixels];
+                    values[band * width + x] = match whole {
+                        Some(start) => gatherer.dot(samples, start, stride),
+                        None => {
+                            let patch = view.patch(samples, 0);
+                            // Valid, as the pixel under the centre is.
+                            gatherer.at(mosaic.kernel, &patch, place, 0.0).unwrap_or(0.0)
+                        }
+                    };
+                }
+                valid[x] = 1;
+            }
+        }
+        for band in (0..bands).filter(|_| !by_points) {
             let plane = if planes == 1 { 0 } else { band };
             let patch = view.patch(&canvas.samples[band * pixels..][..pixels], plane);
             for x in (0..width).filter(|x| covered[*x]) {
@@ -786,6 +815,18 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// Index of the first of some taps if all of them are in the composite and valid, in its first plane.
+    fn all_valid(&self, [col, row]: [i64; 2], [cols, rows]: [usize; 2]) -> Option<usize> {
+        let x = usize::try_from(col - self.left).ok()?;
+        let y = usize::try_from(row - self.top).ok()?;
+        if x + cols > self.stride || y + rows > self.height {
+            return None;
+        }
+        let start = y * self.stride + x;
+        let is_valid = |at: usize| self.canvas_valid[at..at + cols].iter().all(|v| *v != 0);
+        (0..rows).all(|row| is_valid(start + row * self.stride)).then_some(start)
+    }
+
     fn patch<S>(&self, samples: &'a [S], plane: usize) -> Patch<'a, S> {
         let pixels = self.stride * self.height;
         Patch {

@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use crate::composite;
 use crate::engine::canvas::Canvas;
-use crate::engine::rows::{Gather, mark_row, mark_zero_row, row_as};
+use crate::engine::rows::{Gather, mark_row, mark_zero_row, row_as, row_changed};
 use crate::error::Result;
 use crate::geometry::{Size, Window};
+use crate::mosaic::bands::opaque_alpha;
 use crate::mosaic::layer::{Mapping, Placement};
 use crate::mosaic::plan::Schedule;
 use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
@@ -19,8 +20,8 @@ use crate::ordered::Ticket;
 use crate::raster::AnyRaster;
 use crate::resample::pixel_index;
 use crate::sample::Sample;
-use crate::source::Source;
 use crate::source::blocks::{Block, Blocks, ReadScratch, Request};
+use crate::source::{Pick, Rescale, Source};
 use crate::tiff::layout::Layout;
 use crate::tiff::reader::{BlockId, Part, blocks_of};
 
@@ -43,8 +44,8 @@ pub(crate) enum Frame {
 pub(crate) enum Uses<'a> {
     /// Nobody knows: it stays while there is room.
     Unknown,
-    /// Once for each cell that it meets, `passes` times over.
-    Cells { schedule: &'a Schedule, passes: u64 },
+    /// Once for each cell that it meets, and there for each group of this many bands.
+    Cells { schedule: &'a Schedule, band_group: u32 },
 }
 
 /// Paints sources of a mosaic.
@@ -115,6 +116,7 @@ struct Placed<'a> {
     id: u32,
     source: &'a Source,
     mapping: Mapping,
+    /// Place of the dataset's first pixel, whether that is the source's or not.
     place: Placement,
     /// Grid pixels that it may have.
     dst: Window,
@@ -137,10 +139,13 @@ impl Painter<'_> {
                 (Mapping::Shift { col, row }, self.mosaic.placement(id).1)
             }
         };
-        let size = source.dataset.image.size;
-        let Some(dst) = mapping.grid_window(place.col, place.row, size, within) else {
+        if !self.gives(source, &canvas.bands) {
+            return Ok(());
+        }
+        let Some(dst) = mapping.grid_window(place.col, place.row, source.size(), within) else {
             return Ok(());
         };
+        let place = dataset_place(source, place);
         let Some((dst, src)) = source_pixels(source, mapping, place, dst, scratch) else {
             return Ok(());
         };
@@ -187,7 +192,10 @@ impl Painter<'_> {
     ) -> Result<bool> {
         let layout = &placed.source.dataset.image;
         let block = layout.block_window(bx, by);
-        let Some(part) = patch(placed, block, scratch) else { return Ok(true) };
+        let inside = block.intersection(placed.source.window());
+        let Some(part) = inside.and_then(|block| patch(placed, block, scratch)) else {
+            return Ok(true);
+        };
         if canvas.is_full(part) {
             return Ok(true);
         }
@@ -221,15 +229,45 @@ impl Painter<'_> {
         Ok(true)
     }
 
+    /// Whether a source has samples of some bands, or is opaque in one that is alpha.
+    fn gives(&self, source: &Source, bands: &Range<u32>) -> bool {
+        source.view.is_none() || bands.clone().any(|band| self.pick(source, band).is_some())
+    }
+
+    /// What a band of a source is made from.
+    fn pick(&self, source: &Source, band: u32) -> Option<Content> {
+        match source.pick(band) {
+            Some(Pick::Band(own)) => Some(Content::Band(own, self.change(source, band))),
+            Some(Pick::Color(color)) => Some(Content::Color(color, source.rescale(band))),
+            None if self.mosaic.facts.alpha_band == Some(band) => Some(Content::Opaque),
+            None => None,
+        }
+    }
+
+    /// What is done to the samples of a band. Alpha of another type than the mosaic's keeps its share.
+    fn change(&self, source: &Source, band: u32) -> Option<Rescale> {
+        let (own, all) = (source.dtype(), self.mosaic.source_dtype);
+        if own == all || !source.is_alpha(band) {
+            return source.rescale(band);
+        }
+        let scale = opaque_alpha(all) / opaque_alpha(own);
+        (scale != 1.0).then_some(Rescale { scale, offset: 0.0 })
+    }
+
     /// Planes of a source's blocks that some bands need: their own, and those that decide on validity.
     fn planes(&self, source: &Source, bands: &Range<u32>) -> Vec<u32> {
         if !source.dataset.image.planar {
             return vec![0];
         }
-        let alpha = source.dataset.alpha_band();
+        let alpha = self.mosaic.facts.alpha_band;
         let all = self.judges(source)
             && (self.judges_pixels() || alpha.is_some_and(|alpha| bands.contains(&alpha)));
-        (0..source.bands()).filter(|b| bands.contains(b) || all || Some(*b) == alpha).collect()
+        let bands = if all { 0..source.bands() } else { bands.clone() };
+        let own = bands.filter_map(|band| source.dataset_band(band));
+        let mut planes: Vec<u32> = own.chain(source.alpha_band()).collect();
+        planes.sort_unstable();
+        planes.dedup();
+        planes
     }
 
     /// Whether nodata is judged by pixel, and not by band.
@@ -239,9 +277,7 @@ impl Painter<'_> {
 
     /// Whether nodata or NaN is looked for in this source.
     fn judges(&self, source: &Source) -> bool {
-        source.dtype().is_float()
-            || (0..source.bands())
-                .any(|b| source.nodata.band(b).is_some_and(|v| v.fits(source.dtype())))
+        source.dtype().is_float() || source.has_nodata()
     }
 
     /// Lets go of blocks that a cell is done with: those of a layer that lie beyond the reference rows
@@ -262,8 +298,10 @@ impl Painter<'_> {
     }
 
     fn uses_of(&self, placed: &Placed<'_>, layout: &Layout, id: BlockId, block: Window) -> u64 {
-        let Uses::Cells { schedule, passes } = self.uses else { return u64::MAX };
+        let Uses::Cells { schedule, band_group } = self.uses else { return u64::MAX };
         let (mapping, place) = self.mosaic.placement(placed.id);
+        let place = dataset_place(placed.source, place);
+        let Some(block) = block.intersection(placed.source.window()) else { return 1 };
         let halo = if let Frame::Layer { halo, .. } = self.frame { halo } else { 0 };
         let (col, row) =
             (place.col + i64::from(block.col) - halo, place.row + i64::from(block.row) - halo);
@@ -274,8 +312,24 @@ impl Painter<'_> {
         }
         let Some(all) = self.mosaic.grid.size.window() else { return 1 };
         let Some(window) = mapping.grid_window(col, row, size, all) else { return 1 };
-        let shared = !layout.planar || Some(id.plane) == placed.source.dataset.alpha_band();
-        schedule.cells_of(window) * if shared { passes } else { 1 }
+        schedule.cells_of(window) * self.passes_of(placed.source, layout, id.plane, band_group)
+    }
+
+    /// Groups of bands that need a plane of a source's blocks.
+    fn passes_of(&self, source: &Source, layout: &Layout, plane: u32, band_group: u32) -> u64 {
+        // An alpha band that is added belongs to the last group.
+        let groups = self.mosaic.output_bands().div_ceil(band_group);
+        if source.view.is_none() {
+            let shared = !layout.planar || Some(plane) == source.alpha_band();
+            return if shared { u64::from(groups) } else { 1 };
+        }
+        let needs = |group: u32| {
+            let first = group * band_group;
+            let bands = first..(first + band_group).min(self.mosaic.bands);
+            self.gives(source, &bands)
+                && (!layout.planar || self.planes(source, &bands).contains(&plane))
+        };
+        (0..groups).filter(|group| needs(*group)).count() as u64
     }
 
     /// Fills `scratch.mask` with the internal mask over the pixels of a block, 1 where valid.
@@ -285,7 +339,7 @@ impl Painter<'_> {
         src: Window,
         scratch: &mut PaintScratch<T>,
     ) -> Result<()> {
-        let Some(layout) = &placed.source.dataset.mask else { return Ok(()) };
+        let Some(layout) = placed.source.mask() else { return Ok(()) };
         let width = src.width as usize;
         scratch.mask.clear();
         scratch.mask.resize(src.pixels() as usize, 1);
@@ -331,7 +385,7 @@ impl Painter<'_> {
     ) {
         let PaintScratch { cols, rows, mask, row: buffers, .. } = scratch;
         let planar = placed.source.dataset.image.planar;
-        let bands = BandLookup { planes, planar };
+        let bands = BandLookup { planes, planar, colors: colors(placed.source) };
         let judges = self.judges(placed.source);
         for row in part.row..part.row_end() {
             let gather = match placed.mapping {
@@ -353,11 +407,7 @@ impl Painter<'_> {
                     Gather::Index { at: &buffers.affine, hit: &buffers.hit }
                 }
             };
-            let base = Base {
-                mask: placed.source.dataset.mask.as_ref().map(|_| mask.as_slice()),
-                part,
-                row,
-            };
+            let base = Base { mask: placed.source.mask().map(|_| mask.as_slice()), part, row };
             let rows = RowBuffers {
                 samples: &mut buffers.samples,
                 valid: &mut buffers.valid,
@@ -390,16 +440,17 @@ impl Painter<'_> {
             judge_pixels(row, any, valid, other);
         }
         let limited = limited || by_pixel;
-        let alpha = source.dataset.alpha_band();
         let keep_nan = self.keeps_nan::<T>(source);
         canvas.keeps_nan |= keep_nan;
         for (index, band) in canvas.bands.clone().enumerate() {
-            let (raster, local) = bands.get(band);
-            let src = row_as(raster, local, gather, width, samples);
+            // Of a band that the source has nothing of, what lies below shows.
+            let Some(content) = self.pick(source, band) else { continue };
+            let is_alpha = content == Content::Opaque || source.is_alpha(band);
+            let src = self.row_of(content, bands, gather, width, samples);
             let plane = if shared { at } else { index * pixels + at };
             let src_valid = if shared || !judges {
                 limited.then_some(valid.as_slice())
-            } else if Some(band) == alpha {
+            } else if is_alpha {
                 // Opaque only where some band is valid.
                 alpha_valid.clone_from(valid);
                 judge_pixels(row, false, alpha_valid, other);
@@ -408,6 +459,7 @@ impl Painter<'_> {
                 other.clone_from(valid);
                 // Judged by pixel, only a NaN is left to find.
                 let nodata = source.nodata.band(band).filter(|_| !by_pixel);
+                let (raster, local) = bands.get(source.dataset_band(band).unwrap_or(0));
                 mark_row(raster, local, gather, nodata, other);
                 if by_pixel {
                     composite::mark_taken(other, valid);
@@ -436,6 +488,38 @@ impl Painter<'_> {
         }
     }
 
+    /// The samples of a row as the canvas takes them.
+    fn row_of<'b, T: Sample>(
+        &self,
+        content: Content,
+        bands: &BandLookup<'b>,
+        gather: &Gather<'_>,
+        width: usize,
+        buffer: &'b mut Vec<T>,
+    ) -> &'b [T] {
+        match content {
+            Content::Band(own, None) => {
+                let (raster, local) = bands.get(own);
+                row_as(raster, local, gather, width, buffer)
+            }
+            Content::Band(own, Some(rescale)) => {
+                let (raster, local) = bands.get(own);
+                row_changed(raster, local, gather, width, buffer, |v| rescale.apply(v))
+            }
+            Content::Color(color, rescale) => {
+                let (raster, local) = bands.get(0);
+                let rescale = rescale.unwrap_or(Rescale::NONE);
+                let color = |v: f64| rescale.apply(bands.color(v, color));
+                row_changed(raster, local, gather, width, buffer, color)
+            }
+            Content::Opaque => {
+                buffer.clear();
+                buffer.resize(width, T::from_f64(opaque_alpha(self.mosaic.source_dtype)));
+                buffer
+            }
+        }
+    }
+
     /// Whether NaN of a source stays where nothing is valid: in a float output that has no other way to
     /// say so.
     fn keeps_nan<T: Sample>(&self, source: &Source) -> bool {
@@ -444,6 +528,17 @@ impl Painter<'_> {
             && self.mosaic.nodata.is_none()
             && self.mosaic.validity == ValidityOutput::Nodata
     }
+}
+
+/// What a band of a source is made from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Content {
+    /// A band of the dataset, changed or not.
+    Band(u32, Option<Rescale>),
+    /// A colour of a palette.
+    Color(u32, Option<Rescale>),
+    /// Nothing: it is the alpha of a source that has none.
+    Opaque,
 }
 
 /// A row of a source's block on its way to the canvas.
@@ -468,12 +563,12 @@ struct RowBuffers<'a, T> {
 /// Judges pixels by all their bands but alpha: invalid where all are nodata, or where `any` is (SPEC
 /// §5.2).
 fn judge_pixels(row: &Row<'_>, any: bool, valid: &mut [u8], other: &mut Vec<u8>) {
-    let alpha = row.source.dataset.alpha_band();
     other.clear();
     other.resize(valid.len() * 2, 0);
     let (some, own) = other.split_at_mut(valid.len());
-    for band in (0..row.source.bands()).filter(|band| Some(*band) != alpha) {
-        let (raster, local) = row.bands.get(band);
+    for band in (0..row.source.bands()).filter(|band| !row.source.is_alpha(*band)) {
+        let Some(dataset_band) = row.source.dataset_band(band) else { continue };
+        let (raster, local) = row.bands.get(dataset_band);
         let nodata = row.source.nodata.band(band);
         if any {
             mark_row(raster, local, row.gather, nodata, valid);
@@ -492,21 +587,52 @@ fn judge_pixels(row: &Row<'_>, any: bool, valid: &mut [u8], other: &mut Vec<u8>)
     }
 }
 
-/// Finds the raster and the band in it of a source's band.
+/// Finds the raster and the band in it of a dataset's band.
 struct BandLookup<'a> {
     planes: &'a [(u32, Block)],
     planar: bool,
+    /// 8-bit colours of a palette that is expanded: all reds, then greens, then blues.
+    colors: Vec<u8>,
 }
 
-impl BandLookup<'_> {
-    fn get(&self, band: u32) -> (&AnyRaster, u32) {
+impl<'a> BandLookup<'a> {
+    fn get(&self, band: u32) -> (&'a AnyRaster, u32) {
         if !self.planar {
             return (self.planes[0].1.raster(), band);
         }
-        // `Renderer::planes` names every band that is asked for.
+        // `Painter::planes` names every band that is asked for.
         let found = self.planes.iter().find(|(plane, _)| *plane == band);
         (found.unwrap_or(&self.planes[0]).1.raster(), 0)
     }
+
+    /// A colour of an index; black beyond the palette.
+    fn color(&self, index: f64, color: u32) -> f64 {
+        let count = self.colors.len() / 3;
+        let index = index as usize;
+        let inside = index < count;
+        if inside { f64::from(self.colors[color as usize * count + index]) } else { 0.0 }
+    }
+}
+
+/// The colours that a source's indices stand for, where they are expanded.
+fn colors(source: &Source) -> Vec<u8> {
+    let expands = source.view.as_ref().is_some_and(|view| view.expand_palette);
+    match source.dataset.shared.color.palette.as_deref() {
+        Some(palette) if expands => colors_of(palette),
+        _ => Vec::new(),
+    }
+}
+
+/// Colours of 16 bits to 8. Some writers leave the upper byte of all of them empty.
+fn colors_of(palette: &[u16]) -> Vec<u8> {
+    let narrow = palette.iter().all(|value| *value < 256);
+    palette.iter().map(|value| if narrow { *value as u8 } else { (*value >> 8) as u8 }).collect()
+}
+
+/// Where the first pixel of a source's dataset lies, from where that of the source does.
+fn dataset_place(source: &Source, place: Placement) -> Placement {
+    let Window { col, row, .. } = source.window();
+    Placement { col: place.col - i64::from(col), row: place.row - i64::from(row), ..place }
 }
 
 /// What limits the validity of a whole row, whatever the bands hold.
@@ -536,7 +662,7 @@ impl Base<'_> {
         if let Some(mask) = self.mask {
             self.apply_mask(placed, gather, cols, mask, valid, block);
         }
-        if let Some(alpha) = placed.source.dataset.alpha_band() {
+        if let Some(alpha) = placed.source.alpha_band() {
             let (raster, local) = bands.get(alpha);
             mark_zero_row(raster, local, gather, valid);
             return true;
@@ -590,7 +716,7 @@ fn source_pixels<T>(
     dst: Window,
     scratch: &mut PaintScratch<T>,
 ) -> Option<(Window, Window)> {
-    let size = source.dataset.image.size;
+    let limit = source.window();
     match mapping {
         Mapping::Shift { col, row } => {
             // Exact: `grid_window` cut it to the source.
@@ -604,14 +730,14 @@ fn source_pixels<T>(
                         count: u32,
                         axis: usize,
                         offset: i64,
-                        side: u32,
+                        within: Range<u32>,
                         out: &mut Vec<u32>| {
                 out.clear();
                 let mut start = first;
                 for index in first..first + count {
                     let u = (f64::from(index) + 0.5) * scale[axis] + phase[axis];
                     let position = pixel_index(u) - offset;
-                    if (0..i64::from(side)).contains(&position) {
+                    if (i64::from(within.start)..i64::from(within.end)).contains(&position) {
                         if out.is_empty() {
                             start = index;
                         }
@@ -621,8 +747,8 @@ fn source_pixels<T>(
                 start
             };
             let PaintScratch { cols, rows, .. } = scratch;
-            let col = axis(dst.col, dst.width, 0, place.col, size.width, cols);
-            let row = axis(dst.row, dst.height, 1, place.row, size.height, rows);
+            let col = axis(dst.col, dst.width, 0, place.col, limit.col..limit.col_end(), cols);
+            let row = axis(dst.row, dst.height, 1, place.row, limit.row..limit.row_end(), rows);
             let (c0, c1) = (cols.iter().min()?, cols.iter().max()?);
             let (r0, r1) = (rows.iter().min()?, rows.iter().max()?);
             let dst = Window::new(col, row, cols.len() as u32, rows.len() as u32)?;
@@ -649,7 +775,7 @@ fn source_pixels<T>(
                 high(0) - place.col,
                 high(1) - place.row,
             )?;
-            Some((dst, src.intersection(size.window()?)?))
+            Some((dst, src.intersection(limit)?))
         }
     }
 }
@@ -679,12 +805,11 @@ fn patch<T>(placed: &Placed<'_>, block: Window, scratch: &PaintScratch<T>) -> Op
 /// The source pixel that holds the centre of a grid pixel.
 fn source_pixel(placed: &Placed<'_>, col: u32, row: u32) -> Option<(u32, u32)> {
     let [u, v] = placed.mapping.center(col, row);
-    let size = placed.source.dataset.image.size;
-    let c = pixel_index(u) - placed.place.col;
-    let r = pixel_index(v) - placed.place.row;
-    let inside =
-        (0..i64::from(size.width)).contains(&c) && (0..i64::from(size.height)).contains(&r);
-    inside.then_some((c as u32, r as u32))
+    let c = u32::try_from(pixel_index(u) - placed.place.col).ok()?;
+    let r = u32::try_from(pixel_index(v) - placed.place.row).ok()?;
+    let Window { col, row, width, height } = placed.source.window();
+    let inside = (col..col + width).contains(&c) && (row..row + height).contains(&r);
+    inside.then_some((c, r))
 }
 
 /// Indices in a decoded block of the pixels of one grid row, and which of them are in it.

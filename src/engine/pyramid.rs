@@ -23,6 +23,13 @@ pub(crate) struct Finished<T> {
     pub(crate) tile: Option<Arc<Tile<T>>>,
 }
 
+impl<T> Finished<T> {
+    /// Level, column and row.
+    pub(crate) fn key(&self) -> (u32, u32, u32) {
+        (self.level, self.bx, self.by)
+    }
+}
+
 /// What waits for more pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
@@ -103,6 +110,56 @@ impl<T: Sample> Pyramid<T> {
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.finished.is_empty()
+    }
+
+    /// The pixels of a pending thing.
+    ///
+    /// # Errors
+    /// If there is no such thing: [`ErrorKind::Panicked`].
+    pub(crate) fn window_of(&self, key: &Key) -> Result<Window> {
+        let wrong = || ErrorKind::Panicked("a block that no overview has".into());
+        match *key {
+            Key::Block(level, bx, by) => {
+                let size = self.levels.sizes.get(level as usize).ok_or_else(wrong)?;
+                let chunk = self.levels.chunk;
+                if bx >= size.width.div_ceil(chunk) || by >= size.height.div_ceil(chunk) {
+                    return Err(wrong().into());
+                }
+                Ok(self.levels.block_window(level, bx, by))
+            }
+            Key::Region(region) => {
+                // Two blocks' width of the level below is more than any kernel needs.
+                let most = 2 * u64::from(self.levels.chunk);
+                let fits = |side: u32| u64::from(side) <= most;
+                if !fits(region.below.width) || !fits(region.below.height) {
+                    return Err(wrong().into());
+                }
+                Ok(region.below)
+            }
+        }
+    }
+
+    /// A tile of nothing.
+    pub(crate) fn empty(&self, window: Window) -> Tile<T> {
+        Tile::empty(window, self.reducer.bands, self.reducer.planes)
+    }
+
+    /// Puts back what an earlier run left.
+    ///
+    /// # Errors
+    /// Those of the scratch file.
+    pub(crate) fn restore(&mut self, key: Key, filled: u64, tile: Option<Tile<T>>) -> Result<()> {
+        let window = self.window_of(&key)?;
+        let place = tile.map_or(Place::Blank, Place::Memory);
+        self.keep(key, Pending { window, filled, place, used: 0 })
+    }
+
+    /// Forgets all that is pending.
+    pub(crate) fn clear(&mut self) {
+        self.pending.clear();
+        self.by_use.clear();
+        self.finished.clear();
+        self.bytes = 0;
     }
 
     fn add(&mut self, piece: Piece<T>, queue: &mut VecDeque<Piece<T>>) -> Result<()> {

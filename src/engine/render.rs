@@ -9,7 +9,7 @@ use crate::engine::layers::{
     LayerTask, LayerWorker, RenderLayer, SHARED_ROWS, STRIP_PX, SUM_BYTES,
 };
 use crate::engine::paint::{Frame, PaintScratch, Painter, Uses};
-use crate::engine::tile::{CanvasSink, SinkScratch, SumSink};
+use crate::engine::tile::{CanvasSink, SinkRules, SinkScratch, SumSink};
 use crate::error::Result;
 use crate::geometry::Window;
 use crate::mosaic::{Mosaic, NodataMode, Overlap};
@@ -31,17 +31,17 @@ pub(crate) struct Renderer<'a> {
 
 /// Whether one plane of validity serves all bands: nodata is judged by pixel, or there is none.
 pub(crate) fn shares_validity(mosaic: &Mosaic) -> bool {
-    let by_band = |source: &Source| {
-        let dtype = source.dtype();
-        dtype.is_float()
-            || (0..source.bands()).any(|b| source.nodata.band(b).is_some_and(|v| v.fits(dtype)))
-    };
+    let by_band = |source: &Source| source.dtype().is_float() || source.has_nodata();
     let float = |source: &Source| source.dtype().is_float();
+    let sources = mosaic.sources();
+    if sources.iter().any(|source| !source.has_all_bands(mosaic.facts.alpha_band)) {
+        return mosaic.bands == 1;
+    }
     mosaic.bands == 1
         || match mosaic.nodata_mode {
-            NodataMode::Band => !mosaic.sources().iter().any(by_band),
+            NodataMode::Band => !sources.iter().any(by_band),
             // A NaN is invalid also where other bands make the pixel valid.
-            NodataMode::All => !mosaic.sources().iter().any(float),
+            NodataMode::All => !sources.iter().any(float),
             NodataMode::Any => true,
         }
 }
@@ -130,7 +130,7 @@ impl Renderer<'_> {
             order.reverse();
         }
         let worker = layers.get_or_insert_with(|| layer_worker(mosaic));
-        let bands = canvas.bands.clone();
+        let (bands, rules) = (canvas.bands.clone(), SinkRules::new(mosaic));
         let adds_up =
             mosaic.overlap.accumulates() && mosaic.stack().is_some_and(|s| s.groups.len() > 1);
         let tiles = self.tiles(canvas.window, &order, adds_up, bands.len());
@@ -139,7 +139,7 @@ impl Renderer<'_> {
         let upward = canvas.window.col / canvas.window.width % 2 == 1 && !hits.iter().any(streamed);
         for (index, tile) in tiles.iter().enumerate() {
             if adds_up {
-                sums.begin(mosaic.overlap, *tile, bands.len(), self.shared);
+                sums.begin(mosaic.overlap, rules, *tile, bands.clone(), self.shared);
             }
             for layer in &order {
                 if mosaic.overlap.is_by_order() && canvas.is_full(*tile) {
@@ -165,7 +165,7 @@ impl Renderer<'_> {
                     worker.render(&task, sums)?;
                 } else {
                     let judges = painter.judges_pixels();
-                    let mut onto = CanvasSink::new(canvas, mosaic.overlap, judges, sink);
+                    let mut onto = CanvasSink::new(canvas, mosaic.overlap, rules, judges, sink);
                     worker.render(&task, &mut onto)?;
                 }
             }

@@ -81,6 +81,30 @@ fn typed_row<'a, S: Sample, T: Sample>(
     out
 }
 
+/// The samples of a row, each changed in f64 before it takes the output's type.
+pub(crate) fn row_changed<'a, T: Sample>(
+    raster: &AnyRaster,
+    band: u32,
+    gather: &Gather<'_>,
+    count: usize,
+    buffer: &'a mut Vec<T>,
+    change: impl Fn(f64) -> f64,
+) -> &'a [T] {
+    buffer.resize(count, T::ZERO);
+    let out = &mut buffer[..count];
+    with_raster!(raster, raster => {
+        let (width, samples) = (raster.size().width as usize, raster.band(band));
+        if let Gather::Run { start, row } = gather {
+            let line = &samples[row * width + start..][..count];
+            for (out, sample) in out.iter_mut().zip(line) {
+                *out = T::from_f64(change(sample.to_f64()));
+            }
+        }
+        pick(samples, width, gather, |at, sample| out[at] = T::from_f64(change(sample.to_f64())));
+    });
+    out
+}
+
 /// Clears the validity of samples that are nodata or NaN.
 pub(crate) fn mark_row(
     raster: &AnyRaster,

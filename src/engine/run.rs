@@ -1,37 +1,39 @@
 //! A run: cells rendered and encoded by workers, appended in order by the coordinating thread, which also
 //! brings the pieces of overviews together.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Read;
+use std::ops::Range;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::engine::canvas::Canvas;
 use crate::engine::encode::{BlockEncoder, Encoded, EncodedCanvas};
 use crate::engine::overview::Piece;
 use crate::engine::paint::Uses;
-use crate::engine::pyramid::{Finished, Pyramid};
+use crate::engine::passthrough::{Candidate, Passthrough};
+use crate::engine::pyramid::Finished;
 use crate::engine::reduce::{Reducer, View};
 use crate::engine::render::{RenderScratch, Renderer, shares_validity};
-use crate::engine::spec;
+use crate::engine::sink::Sink;
 use crate::engine::stats::BandStats;
-use crate::engine::write::{NodataClash, Report, WritePlan};
+use crate::engine::write::{Report, WritePlan};
 use crate::error::{Error, ErrorKind, InputError, Result};
 use crate::io::Target;
-use crate::mosaic::ValidityOutput;
 use crate::mosaic::plan::Cell;
-use crate::observer::{Job, Observer, Stats, Warning};
+use crate::observer::{Job, Observer, Warning};
 use crate::ordered::{self, Ticket, run_ordered};
 use crate::sample::Sample;
-use crate::source::blocks::Blocks;
-use crate::tiff::writer::{Plane, Writer};
+use crate::source::blocks::{Blocks, ReadScratch};
 use crate::with_dtype;
 
 pub(crate) fn run(
     plan: &WritePlan<'_>,
     target: Box<dyn Target>,
+    journal: Option<Box<dyn Read>>,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    with_dtype!(plan.mosaic.dtype, T => run_as::<T>(plan, target, observer))
+    with_dtype!(plan.mosaic.dtype, T => run_as::<T>(plan, target, journal, observer))
 }
 
 /// Per-thread state of a run.
@@ -40,91 +42,106 @@ struct Worker<T> {
     scratch: RenderScratch<T>,
     encoder: BlockEncoder<T>,
     overviews: Option<OverviewEncoder<T>>,
+    hits: Vec<u32>,
+    read: ReadScratch,
 }
 
 /// Encodes blocks of overviews, and cuts blocks of full resolution in pieces for them.
-struct OverviewEncoder<T> {
+pub(super) struct OverviewEncoder<T> {
     canvas: Canvas<T>,
     encoder: BlockEncoder<T>,
     reducer: Reducer<T>,
 }
 
 /// What a work item gave, and how long it took.
-struct Rendered<T> {
-    encoded: EncodedCanvas,
-    first_band: u32,
-    pieces: Vec<Piece<T>>,
-    overview: Option<OverviewBlock>,
-    render_seconds: f64,
-    encode_seconds: f64,
+pub(super) struct Rendered<T> {
+    pub(super) encoded: EncodedCanvas,
+    pub(super) saturated: u64,
+    pub(super) first_band: u32,
+    pub(super) pieces: Vec<Piece<T>>,
+    pub(super) render_seconds: f64,
+    pub(super) encode_seconds: f64,
 }
-
-/// An encoded block of an overview.
-struct OverviewBlock {
-    level: u32,
-    place: (u32, u32),
-    encoded: EncodedCanvas,
-}
-
-/// Blocks of overviews that wait to be encoded.
-type Queue<T> = Mutex<VecDeque<Finished<T>>>;
 
 /// What all threads of a run share.
-struct Run<'a, T> {
-    plan: &'a WritePlan<'a>,
+pub(super) struct Run<'a, T> {
+    pub(super) plan: &'a WritePlan<'a>,
     renderer: Renderer<'a>,
-    queue: Queue<T>,
+    passthrough: Passthrough<'a>,
+    /// Blocks of overviews that wait to be encoded.
+    pub(super) queue: Mutex<VecDeque<Finished<T>>>,
+    /// Those that are.
+    pub(super) done: Mutex<BTreeMap<BlockKey, Result<EncodedCanvas>>>,
+    pub(super) changed: Condvar,
+}
+
+/// Level, column and row of a block of an overview.
+pub(super) type BlockKey = (u32, u32, u32);
+
+/// Sees to it that a block that was taken from the queue turns up, whatever becomes of its worker.
+struct Pledge<'a, 'b, T> {
+    run: &'a Run<'b, T>,
+    key: BlockKey,
+    result: Option<Result<EncodedCanvas>>,
+}
+
+impl<T> Drop for Pledge<'_, '_, T> {
+    fn drop(&mut self) {
+        let lost = || Err(ErrorKind::Panicked("an overview was lost".into()).into());
+        lock(&self.run.done).insert(self.key, self.result.take().unwrap_or_else(lost));
+        self.run.changed.notify_all();
+    }
 }
 
 fn run_as<T: Sample>(
     plan: &WritePlan<'_>,
-    mut target: Box<dyn Target>,
+    target: Box<dyn Target>,
+    journal: Option<Box<dyn Read>>,
     observer: &dyn Observer,
 ) -> Result<Report> {
     let (mosaic, budget, groups) = (plan.mosaic, plan.budget, plan.groups());
     announce(plan, observer);
     let blocks = Blocks::new(mosaic.sources(), budget.cache_bytes, budget.threads, plan.options.io);
-    let uses = Uses::Cells { schedule: &plan.schedule, passes: groups };
+    let uses = Uses::Cells { schedule: &plan.schedule, band_group: budget.band_group };
     let shared = shares_validity(mosaic);
     let renderer = Renderer { mosaic, blocks: &blocks, uses, shared };
-    let run = Run { plan, renderer, queue: Mutex::default() };
+    let passthrough = Passthrough::new::<T>(mosaic, &plan.spec, plan.options);
+    let (queue, done, changed) = (Mutex::default(), Mutex::default(), Condvar::new());
+    let run = Run::<T> { plan, renderer, passthrough, queue, done, changed };
     // Workers cannot fail when they are made, so options that no encoder has are found here.
     run.worker()?;
-    let overviews = match (&plan.levels, run.overview_encoder()?) {
-        (Some(levels), Some(encoder)) => {
-            // Where there is no scratch file all is held.
-            let file = target.scratch().ok();
-            let reducer = plan.reducer::<T>(levels);
-            let held = Pyramid::new(levels.clone(), reducer, budget.overview_bytes, file);
-            Some((held, encoder))
-        }
-        _ => None,
-    };
-    let writer = Writer::create(target, plan.spec.clone())?;
-    let mut sink = Sink { run: &run, writer, overviews, sums: Sums::new(mosaic.output_bands()) };
+    let mut sink = Sink::open(&run, target, journal, observer)?;
     let window = ordered::Window {
         threads: budget.threads,
         items: budget.threads * 8,
         bytes: budget.window_bytes,
         reserve_bytes: budget.reserve_bytes,
     };
-    let waited = run_ordered(
-        plan.schedule.cells() * groups,
+    let start = sink.progress.tickets;
+    let outcome = run_ordered(
+        (plan.schedule.cells() * groups).saturating_sub(start),
         window,
         observer,
         || run.worker(),
         |worker, ticket| match worker {
-            Ok(worker) => run.compute(worker, ticket),
+            Ok(worker) => run.compute(worker, ticket, start + ticket.index),
             Err(error) => Err(std::mem::replace(error, InputError::Output(String::new()).into())),
         },
         weight,
-        |index, item| sink.take_in(plan.schedule.cell(index / groups), item, observer),
-    )?;
-    sink.drain(0)?;
-    if sink.overviews.as_ref().is_some_and(|(pyramid, _)| !pyramid.is_empty()) {
-        return Err(ErrorKind::Panicked("overviews are incomplete".into()).into());
+        |index, item| {
+            let cell = plan.schedule.cell((start + index) / groups);
+            sink.take_in(cell, item, observer)
+        },
+    );
+    match outcome.and_then(|waited| sink.complete().map(|()| waited)) {
+        Ok(waited) => sink.sums.stats.wait_seconds = waited.as_secs_f64(),
+        Err(error) => {
+            // What is finished may be worth keeping; why the run ended is more important than whether
+            // that succeeds.
+            let _ = sink.checkpoint();
+            return Err(error);
+        }
     }
-    sink.sums.stats.wait_seconds = waited.as_secs_f64();
     let Sink { sums, writer, .. } = sink;
     sums.finish(plan, writer, &blocks, observer)
 }
@@ -136,10 +153,12 @@ impl<T: Sample> Run<'_, T> {
             scratch: RenderScratch::default(),
             encoder: BlockEncoder::new(self.plan.format::<T>())?,
             overviews: self.overview_encoder()?,
+            hits: Vec::new(),
+            read: ReadScratch::default(),
         })
     }
 
-    fn overview_encoder(&self) -> Result<Option<OverviewEncoder<T>>> {
+    pub(super) fn overview_encoder(&self) -> Result<Option<OverviewEncoder<T>>> {
         let Some(levels) = &self.plan.levels else { return Ok(None) };
         let mut format = self.plan.format::<T>();
         (format.statistics, format.nudge) = (false, false);
@@ -150,26 +169,80 @@ impl<T: Sample> Run<'_, T> {
         }))
     }
 
-    fn compute(&self, worker: &mut Worker<T>, ticket: &Ticket<'_>) -> Result<Rendered<T>> {
+    fn compute(
+        &self,
+        worker: &mut Worker<T>,
+        ticket: &Ticket<'_>,
+        index: u64,
+    ) -> Result<Rendered<T>> {
         let (plan, groups) = (self.plan, self.plan.groups());
-        let cell = plan.schedule.cell(ticket.index / groups);
-        let first = (ticket.index % groups) as u32 * plan.budget.band_group;
+        let cell = plan.schedule.cell(index / groups);
+        let first = (index % groups) as u32 * plan.budget.band_group;
         let bands = first..(first + plan.budget.band_group).min(plan.mosaic.bands);
-        let Worker { canvas, scratch, encoder, overviews } = worker;
-        let overview = match overviews {
-            Some(overviews) => {
-                let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                next.map(|block| overviews.encode(self.plan, &block)).transpose()?
-            }
-            None => None,
+        if let Some(overviews) = &mut worker.overviews
+            && let Some(block) = lock(&self.queue).pop_front()
+        {
+            let mut pledge = Pledge { run: self, key: block.key(), result: None };
+            pledge.result = Some(overviews.encode(plan, &block));
+        }
+        let candidate = self.passthrough.find(cell.window, &mut worker.hits);
+        let known = candidate.filter(|candidate| candidate.known);
+        if let Some(candidate) = known.filter(|_| !plan.options.statistics && plan.levels.is_none())
+            && let Some(encoded) = self.copy(&candidate, bands.clone())?
+        {
+            return Ok(Rendered::new(encoded, first));
+        }
+        self.render(worker, ticket, cell, bands, candidate)
+    }
+
+    /// Blocks that are copied without a look at their pixels; `None` if one is not stored.
+    fn copy(&self, candidate: &Candidate, bands: Range<u32>) -> Result<Option<EncodedCanvas>> {
+        let planes = self.planes(bands.clone());
+        let copies = candidate.bytes(self.renderer.blocks, planes)?;
+        let blocks: Option<Vec<Encoded>> =
+            copies.into_iter().map(|bytes| bytes.map(Encoded::Copied)).collect();
+        let Some(blocks) = blocks else { return Ok(None) };
+        let stats = vec![BandStats::default(); bands.len()];
+        let unchecked = blocks.len() as u64;
+        let none = EncodedCanvas {
+            clashes: 0,
+            invalid: 0,
+            kept_nan: 0,
+            mask: None,
+            stats,
+            blocks,
+            unchecked,
         };
-        let began = Instant::now();
+        Ok(Some(none))
+    }
+
+    /// Planes of blocks that hold some bands.
+    fn planes(&self, bands: Range<u32>) -> Range<u32> {
+        if self.plan.spec.planes() == 1 { 0..1 } else { bands }
+    }
+
+    fn render(
+        &self,
+        worker: &mut Worker<T>,
+        ticket: &Ticket<'_>,
+        cell: Cell,
+        bands: Range<u32>,
+        candidate: Option<Candidate>,
+    ) -> Result<Rendered<T>> {
+        let Worker { canvas, scratch, encoder, overviews, read, .. } = worker;
+        let (began, first, blocks) = (Instant::now(), bands.start, self.renderer.blocks);
+        let planes = self.planes(bands.clone());
+        let held = match candidate {
+            Some(candidate) if !candidate.known => candidate.hold(blocks, planes.clone(), read)?,
+            _ => Vec::new(),
+        };
         self.renderer.render(cell.window, bands, canvas, scratch, Some(ticket))?;
         let rendered = began.elapsed();
         ticket.check()?;
+        let saturated = canvas.saturated;
         let mut pieces = Vec::new();
         let encoded = encoder.encode(canvas, |canvas| {
-            if let (Some(overviews), Some(levels)) = (overviews, &plan.levels) {
+            if let (Some(overviews), Some(levels)) = (overviews, &self.plan.levels) {
                 let view = (!canvas.is_blank()).then_some(View {
                     window: canvas.window,
                     samples: &canvas.samples,
@@ -177,21 +250,41 @@ impl<T: Sample> Run<'_, T> {
                 });
                 pieces = levels.split(0, (cell.bx, cell.by), view, &mut overviews.reducer);
             }
-            Ok(Vec::new())
+            match candidate {
+                Some(candidate) if candidate.known => candidate.bytes(blocks, planes),
+                Some(candidate) if !canvas.is_blank() => candidate.compare(canvas, &held, blocks),
+                _ => Ok(Vec::new()),
+            }
         })?;
-        Ok(Rendered {
+        held.into_iter().for_each(|block| blocks.give_back(block));
+        let mut item = Rendered::new(encoded, first);
+        item.saturated = saturated;
+        item.pieces = pieces;
+        item.render_seconds = rendered.as_secs_f64();
+        item.encode_seconds = (began.elapsed() - rendered).as_secs_f64();
+        Ok(item)
+    }
+}
+
+impl<T> Rendered<T> {
+    fn new(encoded: EncodedCanvas, first_band: u32) -> Rendered<T> {
+        Rendered {
             encoded,
-            first_band: first,
-            pieces,
-            overview,
-            render_seconds: rendered.as_secs_f64(),
-            encode_seconds: (began.elapsed() - rendered).as_secs_f64(),
-        })
+            saturated: 0,
+            first_band,
+            pieces: Vec::new(),
+            render_seconds: 0.0,
+            encode_seconds: 0.0,
+        }
     }
 }
 
 impl<T: Sample> OverviewEncoder<T> {
-    fn encode(&mut self, plan: &WritePlan<'_>, block: &Finished<T>) -> Result<OverviewBlock> {
+    pub(super) fn encode(
+        &mut self,
+        plan: &WritePlan<'_>,
+        block: &Finished<T>,
+    ) -> Result<EncodedCanvas> {
         let Some(levels) = &plan.levels else {
             return Err(Error::new(InputError::Output("no overviews are made".into())));
         };
@@ -199,9 +292,13 @@ impl<T: Sample> OverviewEncoder<T> {
         let finished = block.tile.as_deref().map(|tile| (&tile.samples[..], &tile.valid[..]));
         let (bands, planes) = (0..plan.mosaic.bands, self.reducer.planes);
         self.canvas.load(window, bands, planes, finished, self.reducer.keeps_nan);
-        let encoded = self.encoder.encode(&mut self.canvas, |_| Ok(Vec::new()))?;
-        Ok(OverviewBlock { level: block.level, place: (block.bx, block.by), encoded })
+        self.encoder.encode(&mut self.canvas, |_| Ok(Vec::new()))
     }
+}
+
+/// Their sections only move things about, so a panic in one leaves nothing half-changed.
+pub(super) fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Bytes that a result holds.
@@ -215,7 +312,7 @@ fn weight<T: Sample>(item: &Rendered<T>) -> u64 {
         .iter()
         .map(|piece| 128 + piece.tile.as_ref().map_or(0, |tile| tile.bytes()))
         .sum();
-    of(&item.encoded) + pieces + item.overview.as_ref().map_or(0, |block| of(&block.encoded))
+    of(&item.encoded) + pieces
 }
 
 fn announce(plan: &WritePlan<'_>, observer: &dyn Observer) {
@@ -238,159 +335,5 @@ fn announce(plan: &WritePlan<'_>, observer: &dyn Observer) {
             wanted: plan.wanted_threads,
             budget_bytes: budget.total_bytes,
         });
-    }
-}
-
-/// Where results go, in order.
-struct Sink<'a, T> {
-    run: &'a Run<'a, T>,
-    writer: Writer,
-    overviews: Option<(Pyramid<T>, OverviewEncoder<T>)>,
-    sums: Sums,
-}
-
-impl<T: Sample> Sink<'_, T> {
-    fn take_in(&mut self, cell: Cell, item: Rendered<T>, observer: &dyn Observer) -> Result<()> {
-        self.sums.take_in(&item, &mut self.writer, (cell.bx, cell.by), observer)?;
-        if let Some(block) = &item.overview {
-            self.append(block)?;
-        }
-        let began = Instant::now();
-        if let Some((pyramid, _)) = &mut self.overviews {
-            pyramid.take_in(item.pieces)?;
-            let mut queue = self.run.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.append(&mut pyramid.finished);
-        }
-        self.sums.stats.render_seconds += began.elapsed().as_secs_f64();
-        // Workers take one with each cell; what is beyond that must not pile up.
-        self.drain(2 * self.run.plan.budget.threads)
-    }
-
-    /// Encodes blocks of overviews until no more than `left` wait.
-    fn drain(&mut self, left: usize) -> Result<()> {
-        loop {
-            let mut queue = self.run.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.len() <= left {
-                return Ok(());
-            }
-            let next = queue.pop_front();
-            drop(queue);
-            if let (Some(block), Some((_, encoder))) = (next, &mut self.overviews) {
-                let began = Instant::now();
-                let block = encoder.encode(self.run.plan, &block)?;
-                self.sums.stats.encode_seconds += began.elapsed().as_secs_f64();
-                self.append(&block)?;
-            }
-        }
-    }
-
-    fn append(&mut self, block: &OverviewBlock) -> Result<()> {
-        let began = Instant::now();
-        let OverviewBlock { level, place, encoded } = block;
-        for (band, bytes) in encoded.blocks.iter().enumerate() {
-            if !matches!(bytes, Encoded::Sparse) {
-                self.writer.append(*level, Plane::Image(band as u32), *place, bytes.bytes())?;
-                self.sums.stats.overview_blocks += 1;
-            }
-        }
-        if let Some(mask) = encoded.mask.as_ref().filter(|mask| !matches!(mask, Encoded::Sparse)) {
-            self.writer.append(*level, Plane::Mask, *place, mask.bytes())?;
-        }
-        self.sums.stats.write_seconds += began.elapsed().as_secs_f64();
-        Ok(())
-    }
-}
-
-/// What the coordinating thread adds up.
-struct Sums {
-    stats: Stats,
-    bands: Vec<BandStats>,
-    blocks_seen: u64,
-}
-
-impl Sums {
-    fn new(bands: u32) -> Sums {
-        let bands = vec![BandStats::default(); bands as usize];
-        Sums { stats: Stats::default(), bands, blocks_seen: 0 }
-    }
-
-    fn take_in<T>(
-        &mut self,
-        item: &Rendered<T>,
-        writer: &mut Writer,
-        (bx, by): (u32, u32),
-        observer: &dyn Observer,
-    ) -> Result<()> {
-        let began = Instant::now();
-        for (band, block) in item.encoded.blocks.iter().enumerate() {
-            match block {
-                Encoded::Sparse => self.stats.blocks_sparse += 1,
-                Encoded::Bytes(bytes) | Encoded::Copied(bytes) => {
-                    let plane = Plane::Image(item.first_band + band as u32);
-                    writer.append(0, plane, (bx, by), bytes)?;
-                    self.stats.blocks_written += 1;
-                    self.stats.blocks_copied += u64::from(matches!(block, Encoded::Copied(_)));
-                }
-            }
-            observer.block_written(self.blocks_seen, block.bytes().len() as u64);
-            self.blocks_seen += 1;
-        }
-        if let Some(Encoded::Bytes(bytes)) = &item.encoded.mask {
-            writer.append(0, Plane::Mask, (bx, by), bytes)?;
-        }
-        for (index, stats) in item.encoded.stats.iter().enumerate() {
-            self.bands[item.first_band as usize + index].merge(stats);
-        }
-        self.stats.nodata_clashes += item.encoded.clashes;
-        self.stats.samples_invalid += item.encoded.invalid;
-        self.stats.samples_zeroed += item.encoded.invalid - item.encoded.kept_nan;
-        self.stats.render_seconds += item.render_seconds;
-        self.stats.encode_seconds += item.encode_seconds;
-        self.stats.write_seconds += began.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    fn finish(
-        mut self,
-        plan: &WritePlan<'_>,
-        writer: Writer,
-        blocks: &Blocks<'_>,
-        observer: &dyn Observer,
-    ) -> Result<Report> {
-        self.warn(plan, observer)?;
-        let metadata = spec::metadata(plan.mosaic, plan.options, &self.bands);
-        let began = Instant::now();
-        self.stats.output_bytes = writer.finish(&metadata)?;
-        self.stats.write_seconds += began.elapsed().as_secs_f64();
-        let waits = self.stats.wait_seconds;
-        blocks.add_to(&mut self.stats);
-        // Rendering calls for blocks, so its time holds theirs.
-        let reading =
-            self.stats.read_seconds + self.stats.decode_seconds + self.stats.wait_seconds - waits;
-        self.stats.render_seconds = (self.stats.render_seconds - reading).max(0.0);
-        observer.finished(&self.stats);
-        Ok(Report {
-            stats: self.stats,
-            bands: self.bands,
-            budget: plan.budget,
-            columns: plan.schedule.column_count(),
-        })
-    }
-
-    fn warn(&self, plan: &WritePlan<'_>, observer: &dyn Observer) -> Result<()> {
-        let (count, nodata) = (self.stats.nodata_clashes, plan.spec.nodata);
-        if let (1.., Some(nodata)) = (count, nodata) {
-            let nodata = nodata.to_string();
-            match plan.options.nodata_clash {
-                NodataClash::Error => return Err(InputError::NodataClash { count, nodata }.into()),
-                NodataClash::Warn => observer.warning(&Warning::NodataClash { count, nodata }),
-                NodataClash::Nudge => observer.warning(&Warning::Nudged { count, nodata }),
-            }
-        }
-        let unmarked = nodata.is_none() && plan.mosaic.validity == ValidityOutput::Nodata;
-        if unmarked && plan.mosaic.facts.alpha_band.is_none() && self.stats.samples_zeroed > 0 {
-            observer.warning(&Warning::Uncovered { count: self.stats.samples_zeroed });
-        }
-        Ok(())
     }
 }

@@ -123,12 +123,16 @@ fn choose_predictor(dtype: DataType, options: &WriteOptions) -> Result<Predictor
         matches!(options.compression, Compression::Lzw | Compression::Deflate | Compression::Zstd);
     let refuse = |reason: String| Err(InputError::Option { option: "--predictor", reason }.into());
     match options.predictor {
-        PredictorChoice::Auto if !has_one => Ok(Predictor::None),
+        // Readers do not agree on what a predictor does to pairs of numbers.
+        PredictorChoice::Auto if !has_one || dtype.is_complex() => Ok(Predictor::None),
         PredictorChoice::Auto if dtype.is_float() => Ok(Predictor::Float),
         PredictorChoice::Auto => Ok(Predictor::Horizontal),
         PredictorChoice::Fixed(Predictor::None) => Ok(Predictor::None),
         PredictorChoice::Fixed(_) if !has_one => {
             refuse(format!("{} has none; leave it out", options.compression))
+        }
+        PredictorChoice::Fixed(_) if dtype.is_complex() => {
+            refuse("complex samples have none; leave it out".into())
         }
         PredictorChoice::Fixed(Predictor::Float) if !dtype.is_float() => {
             refuse(format!("float is for floating-point samples, not {dtype}"))

@@ -210,6 +210,50 @@ impl BandStats {
         }
     }
 
+    /// All of it as numbers, for a journal; see [`BandStats::from_words`].
+    pub(crate) fn to_words(&self) -> [u64; BandStats::WORDS] {
+        let half = |v: u128| [v as u64, (v >> 64) as u64];
+        let ([sum, sum_high], [squares, squares_high]) =
+            (half(self.exact_sum as u128), half(self.exact_squares));
+        let (low, high) = self.extremes.unwrap_or_default();
+        [
+            self.valid,
+            self.total,
+            u64::from(self.extremes.is_some()) + 2 * u64::from(self.pivot.is_some()),
+            low.to_bits(),
+            high.to_bits(),
+            sum,
+            sum_high,
+            squares,
+            squares_high,
+            self.pivot.unwrap_or_default().to_bits(),
+            self.sum.high.to_bits(),
+            self.sum.low.to_bits(),
+            self.squares.high.to_bits(),
+            self.squares.low.to_bits(),
+        ]
+    }
+
+    /// Numbers of [`BandStats::to_words`].
+    pub(crate) const WORDS: usize = 14;
+
+    /// What [`BandStats::to_words`] was given.
+    pub(crate) fn from_words(words: [u64; BandStats::WORDS]) -> BandStats {
+        let [valid, total, has, low, high, sum, sum_high, squares, squares_high, rest @ ..] = words;
+        let [pivot, sum_a, sum_b, squares_a, squares_b] = rest.map(f64::from_bits);
+        let whole = |low: u64, high: u64| u128::from(high) << 64 | u128::from(low);
+        BandStats {
+            valid,
+            total,
+            extremes: (has & 1 != 0).then_some((f64::from_bits(low), f64::from_bits(high))),
+            exact_sum: whole(sum, sum_high) as i128,
+            exact_squares: whole(squares, squares_high),
+            pivot: (has & 2 != 0).then_some(pivot),
+            sum: Double { high: sum_a, low: sum_b },
+            squares: Double { high: squares_a, low: squares_b },
+        }
+    }
+
     /// Takes in the statistics of later blocks.
     pub fn merge(&mut self, other: &BandStats) {
         self.valid += other.valid;

@@ -6,7 +6,9 @@ use std::ops::Range;
 use crate::composite::{self, rules};
 use crate::engine::canvas::Canvas;
 use crate::geometry::Window;
-use crate::mosaic::Overlap;
+use crate::mosaic::bands::opaque_alpha;
+use crate::mosaic::{Mosaic, Overlap};
+use crate::resample::Kernel;
 use crate::sample::{DataType, Sample, convert};
 use crate::with_dtype;
 
@@ -27,6 +29,14 @@ impl<'a> Values<'a> {
             // Cannot fail: the bytes are those of a slice of this type.
             composite::convert_row(bytemuck::cast_slice::<u8, S>(self.bytes), out);
         });
+    }
+
+    /// Number of valid samples that are too large or too small for `T`.
+    fn count_saturated<T: Sample>(self, valid: &[u8]) -> u64 {
+        with_dtype!(self.dtype, S => {
+            // Cannot fail: as above.
+            composite::count_saturated::<S, T>(bytemuck::cast_slice::<u8, S>(self.bytes), valid)
+        })
     }
 }
 
@@ -49,10 +59,39 @@ pub(crate) trait TileSink {
     fn end_row(&mut self);
 }
 
+/// What holds for the samples of a run besides their rule.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SinkRules {
+    /// Samples may be too large for the canvas, and are counted.
+    pub(crate) may_saturate: bool,
+    /// Band of the mosaic that is alpha, and its value where anything is valid: sums and counts of
+    /// alpha mean nothing.
+    pub(crate) opaque: Option<(u32, f64)>,
+}
+
+impl SinkRules {
+    pub(crate) fn new(mosaic: &Mosaic) -> SinkRules {
+        let sums =
+            matches!(mosaic.overlap, Overlap::Sum | Overlap::Count) || mosaic.kernel == Kernel::Sum;
+        let alpha = mosaic.facts.alpha_band.filter(|_| sums);
+        SinkRules {
+            may_saturate: mosaic.may_saturate,
+            opaque: alpha.map(|band| (band, opaque_alpha(mosaic.dtype))),
+        }
+    }
+
+    /// Alpha of the band at `index` of `first..`, where it is not computed.
+    fn opaque_at(&self, first: u32, index: usize) -> Option<f64> {
+        let (band, value) = self.opaque?;
+        (first as usize + index == band as usize).then_some(value)
+    }
+}
+
 /// Onto the canvas: under what is there, or the lesser or larger of both.
 pub(crate) struct CanvasSink<'a, T> {
     canvas: &'a mut Canvas<T>,
     overlap: Overlap,
+    rules: SinkRules,
     judges_pixels: bool,
     scratch: &'a mut SinkScratch<T>,
     run: Run,
@@ -79,10 +118,12 @@ impl<'a, T: Sample> CanvasSink<'a, T> {
     pub(crate) fn new(
         canvas: &'a mut Canvas<T>,
         overlap: Overlap,
+        rules: SinkRules,
         judges_pixels: bool,
         scratch: &'a mut SinkScratch<T>,
     ) -> CanvasSink<'a, T> {
-        CanvasSink { canvas, overlap, judges_pixels, scratch, run: Run::default(), replaces: false }
+        let (run, replaces) = (Run::default(), false);
+        CanvasSink { canvas, overlap, rules, judges_pixels, scratch, run, replaces }
     }
 
     fn at(&self, index: usize) -> usize {
@@ -123,7 +164,9 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
         let at = self.at(index);
         let plane = if self.canvas.shared { 0 } else { index };
         let valid_at = self.at(plane);
-        if self.replaces {
+        let first = self.canvas.bands.start;
+        let plain = !self.rules.may_saturate && self.rules.opaque_at(first, index).is_none();
+        if self.replaces && plain {
             let keeps_nan = self.canvas.may_keep_nan;
             let dst = &mut self.canvas.samples[at..at + width];
             values.convert_into(dst);
@@ -135,9 +178,20 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
             return;
         }
         self.scratch.samples.resize(width, T::ZERO);
-        values.convert_into(&mut self.scratch.samples);
+        match self.rules.opaque_at(first, index) {
+            Some(opaque) => self.scratch.samples.fill(T::from_f64(opaque)),
+            None => values.convert_into(&mut self.scratch.samples),
+        }
         let (src, src_valid) =
             (&self.scratch.samples, &self.scratch.valid[plane * width..][..width]);
+        if self.rules.may_saturate && self.rules.opaque_at(first, index).is_none() {
+            // Only what is seen counts; marks of samples that hide others are not ones.
+            let hidden = &self.canvas.valid[valid_at..valid_at + width];
+            let seen = src_valid.iter().zip(hidden).map(|(s, d)| u8::from(*s == 1 && *d == 0));
+            self.scratch.pixel.clear();
+            self.scratch.pixel.extend(seen);
+            self.canvas.saturated += values.count_saturated::<T>(&self.scratch.pixel);
+        }
         let dst = &mut self.canvas.samples[at..at + width];
         let dst_valid = &self.canvas.valid[valid_at..valid_at + width];
         match self.overlap {
@@ -170,6 +224,8 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
 #[derive(Debug, Default)]
 pub(crate) struct SumSink {
     overlap: Overlap,
+    rules: SinkRules,
+    first_band: u32,
     tile: Option<Window>,
     pixels: usize,
     shared: bool,
@@ -177,6 +233,8 @@ pub(crate) struct SumSink {
     values: Vec<f64>,
     /// The same by plane.
     weights: Vec<f64>,
+    /// How many layers gave something: 0, 1, or 2 for more. The value of one layer stands as it is
+    /// among `values`; those of more are multiplied by their weights and added, to be divided once.
     valid: Vec<u8>,
     /// Place of the row in the tile, and its width.
     at: usize,
@@ -187,8 +245,16 @@ pub(crate) struct SumSink {
 }
 
 impl SumSink {
-    pub(crate) fn begin(&mut self, overlap: Overlap, tile: Window, bands: usize, shared: bool) {
-        self.overlap = overlap;
+    pub(crate) fn begin(
+        &mut self,
+        overlap: Overlap,
+        rules: SinkRules,
+        tile: Window,
+        bands: Range<u32>,
+        shared: bool,
+    ) {
+        (self.overlap, self.rules, self.first_band) = (overlap, rules, bands.start);
+        let bands = bands.len();
         self.tile = Some(tile);
         self.pixels = tile.pixels() as usize;
         self.shared = shared;
@@ -203,26 +269,46 @@ impl SumSink {
 
     /// Puts the sums onto a canvas that holds nothing there yet.
     pub(crate) fn finish<T: Sample>(&self, canvas: &mut Canvas<T>, bands: Range<u32>) {
-        let Some(tile) = self.tile.filter(|_| self.valid.contains(&1)) else { return };
+        let Some(tile) = self.tile.filter(|_| self.valid.iter().any(|v| *v != 0)) else { return };
         if canvas.is_blank() {
             canvas.prepare();
         }
         let width = tile.width as usize;
+        let divides = !matches!(self.overlap, Overlap::Sum | Overlap::Count);
+        let (mut row_valid, mut finals) = (Vec::new(), Vec::new());
         for row in 0..tile.height {
             let from = row as usize * width;
             let at = canvas.index(tile.col, tile.row + row);
             for index in 0..bands.len() {
+                let plane = if self.shared { 0 } else { index * self.pixels };
+                let layers = &self.valid[plane + from..][..width];
+                let weights = &self.weights[plane + from..][..width];
                 let values = &self.values[index * self.pixels + from..][..width];
                 let to = index * canvas.pixels() + at;
-                for (d, v) in canvas.samples[to..to + width].iter_mut().zip(values) {
+                finals.clear();
+                finals.extend(
+                    values
+                        .iter()
+                        .zip(weights)
+                        .zip(layers)
+                        .map(|((v, w), layers)| if divides && *layers > 1 { *v / *w } else { *v }),
+                );
+                if self.rules.may_saturate {
+                    row_valid.clear();
+                    row_valid.extend(layers.iter().map(|layers| u8::from(*layers > 0)));
+                    canvas.saturated += composite::count_saturated::<f64, T>(&finals, &row_valid);
+                }
+                for (d, v) in canvas.samples[to..to + width].iter_mut().zip(&finals) {
                     *d = convert(*v);
                 }
             }
             for plane in 0..self.valid.len() / self.pixels {
-                let valid = &self.valid[plane * self.pixels + from..][..width];
+                let layers = &self.valid[plane * self.pixels + from..][..width];
+                row_valid.clear();
+                row_valid.extend(layers.iter().map(|layers| u8::from(*layers > 0)));
                 let to = plane * canvas.pixels() + at;
-                canvas.left -=
-                    composite::merge_valid(&mut canvas.valid[to..to + width], Some(valid));
+                let valid = &mut canvas.valid[to..to + width];
+                canvas.left -= composite::merge_valid(valid, Some(&row_valid));
             }
         }
     }
@@ -253,17 +339,21 @@ impl TileSink for SumSink {
         let sums = &mut self.values[index * self.pixels + at..][..width];
         let weights = &self.weights[plane * self.pixels + at..][..width];
         let valid = &self.row_valid[plane * width..][..width];
+        if let Some(opaque) = self.rules.opaque_at(self.first_band, index) {
+            sums.iter_mut().zip(valid).filter(|(_, v)| **v != 0).for_each(|(s, _)| *s = opaque);
+            return;
+        }
         if matches!(self.overlap, Overlap::Sum | Overlap::Count) {
             rules::add_valid(sums, &self.buffer, valid);
             return;
         }
         let own = &self.row_weights[plane * width..][..width];
+        let layers = &self.valid[plane * self.pixels + at..][..width];
         for x in (0..width).filter(|x| valid[*x] != 0) {
-            // What one layer gives alone stays as it is.
-            sums[x] = if weights[x] == 0.0 {
-                self.buffer[x]
-            } else {
-                (sums[x] * weights[x] + self.buffer[x] * own[x]) / (weights[x] + own[x])
+            sums[x] = match layers[x] {
+                0 => self.buffer[x],
+                1 => sums[x] * weights[x] + self.buffer[x] * own[x],
+                _ => sums[x] + self.buffer[x] * own[x],
             };
         }
     }
@@ -276,7 +366,7 @@ impl TileSink for SumSink {
             let weights = &mut self.weights[plane * self.pixels + at..][..width];
             rules::add_valid(weights, own, valid);
             let all = &mut self.valid[plane * self.pixels + at..][..width];
-            all.iter_mut().zip(valid).for_each(|(a, v)| *a |= *v);
+            all.iter_mut().zip(valid).for_each(|(a, v)| *a = (*a + *v).min(2));
         }
     }
 }

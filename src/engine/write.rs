@@ -13,11 +13,12 @@ use crate::engine::spec;
 use crate::engine::stats::BandStats;
 use crate::error::{Error, ErrorKind, InputError, Result, ResultExt, bytes_text};
 use crate::io::{self, IoMode, StagedFile, Target};
+use crate::mosaic::bands::opaque_alpha;
 use crate::mosaic::plan::Schedule;
 use crate::mosaic::{Mosaic, NodataMode, ValidityOutput};
 use crate::observer::{Observer, Stats, Warning};
 use crate::ordered::thread_count;
-use crate::sample::{DataType, Sample};
+use crate::sample::Sample;
 use crate::source::open::is_source;
 use crate::tiff::reader::raster_bytes;
 use crate::tiff::writer::ImageSpec;
@@ -93,6 +94,9 @@ pub struct WriteOptions {
     pub overviews: bool,
     /// How overviews are made; the mean, or nearest for palettes and categories, without it.
     pub overview_kernel: Option<OverviewKernel>,
+    /// Go on with what an earlier run for the same output left, if inputs and options are the same; and
+    /// leave what there is if this run ends early.
+    pub resume: bool,
 }
 
 impl Default for WriteOptions {
@@ -115,6 +119,7 @@ impl Default for WriteOptions {
             cog: false,
             overviews: false,
             overview_kernel: None,
+            resume: false,
         }
     }
 }
@@ -151,8 +156,12 @@ pub fn write(
     io::check_target(path, options.overwrite)?;
     let plan = WritePlan::new(mosaic, options)?;
     plan.check_space(path, observer)?;
-    let target = StagedFile::create(path, options.overwrite)?;
-    run(&plan, Box::new(target), observer).at(path)
+    let (target, journal) = if options.resume {
+        StagedFile::resume(path, options.overwrite)?
+    } else {
+        (StagedFile::create(path, options.overwrite)?, None)
+    };
+    run(&plan, Box::new(target), journal, observer).at(path)
 }
 
 /// As [`write()`], into any target: for outputs of another kind, and for tests that make one fail.
@@ -165,7 +174,7 @@ pub fn write_to(
     options: &WriteOptions,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    run(&WritePlan::new(mosaic, options)?, target, observer)
+    run(&WritePlan::new(mosaic, options)?, target, None, observer)
 }
 
 /// What is decided of a run before it starts, for those who want to know it without a run.
@@ -322,16 +331,9 @@ impl<'a> WritePlan<'a> {
             nudge: self.options.nodata_clash == NodataClash::Nudge,
             sparse: self.options.sparse,
             statistics: self.options.statistics,
-            alpha: (self.mosaic.validity == ValidityOutput::Alpha).then(|| opaque_alpha::<T>()),
+            alpha: (self.mosaic.validity == ValidityOutput::Alpha)
+                .then(|| T::from_f64(opaque_alpha(T::DTYPE))),
             mask: self.spec.mask,
         }
-    }
-}
-
-/// Alpha of a valid pixel, as gdalwarp writes it: the largest value of 8- and 16-bit types, else 255.
-fn opaque_alpha<T: Sample>() -> T {
-    match T::DTYPE {
-        DataType::U8 | DataType::U16 | DataType::I16 | DataType::I8 => T::from_i128(T::MAX_INT),
-        _ => T::from_f64(255.0),
     }
 }

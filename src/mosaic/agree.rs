@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use crate::crs::Crs;
-use crate::error::{Error, InputError, Result};
-use crate::mosaic::{MosaicOptions, NodataMode, Overlap, mismatch};
+use crate::error::{InputError, Result};
+use crate::mosaic::facts::BandFacts;
+use crate::mosaic::{MosaicOptions, Overlap, mismatch};
 use crate::resample::Kernel;
 use crate::sample::DataType;
 use crate::source::Source;
-use crate::tiff::gdal_metadata::{BandMetadata, GdalMetadata};
-use crate::tiff::reader::Shared;
 
 /// The CRS that all sources share (SPEC §4.1).
 ///
@@ -79,29 +78,12 @@ pub fn heights(sources: &[Source]) -> Result<Option<Arc<Crs>>> {
     Ok(first.and_then(|source| source.dataset.crs.clone()).filter(|crs| crs.has_heights()))
 }
 
-/// The number of bands that all sources have.
-///
-/// # Errors
-/// [`InputError::Mismatch`].
-pub fn band_count(sources: &[Source]) -> Result<u32> {
-    let Some(first) = sources.first() else {
-        return Err(InputError::NoInputs("a mosaic needs at least one".into()).into());
-    };
-    match sources.iter().find(|source| source.bands() != first.bands()) {
-        Some(other) => {
-            let hint = "give inputs of one kind";
-            Err(mismatch("the number of bands", first.bands(), other.bands(), other, hint))
-        }
-        None => Ok(first.bands()),
-    }
-}
-
 /// The smallest type that holds every source's values (SPEC §5.4).
 ///
 /// # Errors
 /// [`InputError::Mismatch`] if there is none.
 pub fn data_type(sources: &[Source]) -> Result<DataType> {
-    let mut types: Vec<DataType> = sources.iter().map(Source::dtype).collect();
+    let mut types: Vec<DataType> = sources.iter().map(Source::value_dtype).collect();
     types.sort_unstable();
     types.dedup();
     // The smallest type that holds all, not the result of promoting one by one: that depends on the
@@ -111,10 +93,17 @@ pub fn data_type(sources: &[Source]) -> Result<DataType> {
     let smallest =
         DataType::ALL.into_iter().filter(holds_all).min_by_key(|t| (t.size(), t.is_float()));
     smallest.ok_or_else(|| {
-        let odd = sources.iter().find(|s| s.dtype() == DataType::U64).unwrap_or(&sources[0]);
-        let other = sources.iter().find(|s| s.dtype() != odd.dtype()).unwrap_or(&sources[0]);
-        let hint = "no type holds the values of both; choose one with --dtype";
-        mismatch("the data type", odd.dtype(), other.dtype(), other, hint)
+        let odd = |s: &&Source| s.dtype() == DataType::U64 || s.dtype().is_complex();
+        let odd = sources.iter().find(odd).unwrap_or(&sources[0]);
+        let other = sources.iter().find(|s| s.value_dtype() != odd.value_dtype());
+        let other = other.unwrap_or(&sources[0]);
+        let complex = types.iter().any(|t| t.is_complex());
+        let hint = if complex {
+            "complex samples mix with complex ones only"
+        } else {
+            "no type holds the values of both; choose one with --dtype"
+        };
+        mismatch("the data type", odd.value_dtype(), other.value_dtype(), other, hint)
     })
 }
 
@@ -128,7 +117,7 @@ pub fn output_type(
     sources: usize,
     options: &MosaicOptions,
 ) -> Result<DataType> {
-    use DataType::{F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+    use DataType::{CF32, CF64, CI16, CI32, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
     if let Some(dtype) = options.dtype {
         return Ok(dtype);
     }
@@ -145,8 +134,9 @@ pub fn output_type(
         U8 | U16 | U32 => U64,
         I8 | I16 | I32 => I64,
         F32 | F64 => F64,
-        other if other.is_complex() => other,
-        _ => {
+        // Refused before anything is computed with them.
+        CI16 | CI32 | CF32 | CF64 => source_dtype,
+        U64 | I64 => {
             let reason =
                 format!("sums of {source_dtype} may exceed it; choose a type, e.g. --dtype f64");
             return Err(InputError::Option { option: "--dtype", reason }.into());
@@ -154,114 +144,54 @@ pub fn output_type(
     })
 }
 
-/// Colour and metadata of the mosaic's bands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BandFacts {
-    /// PhotometricInterpretation, where all agree; else MinIsBlack.
-    pub photometric: u16,
-    /// ExtraSamples of the sources' bands beyond the colour bands.
-    pub extra_samples: Vec<u16>,
-    /// The palette that all share.
-    pub palette: Option<Arc<Vec<u16>>>,
-    /// The alpha band that all share.
-    pub alpha_band: Option<u32>,
-    /// Items that are the same in all sources.
-    pub metadata: GdalMetadata,
-    /// All sources are PixelIsPoint.
-    pub pixel_is_point: bool,
-}
-
-impl BandFacts {
-    /// What the sources have in common.
-    ///
-    /// # Errors
-    /// [`InputError::Mismatch`] if palettes, scales or offsets differ: the same number would mean
-    /// different things.
-    pub fn merge(sources: &[Source]) -> Result<BandFacts> {
-        let first = sources.first().ok_or_else(|| {
-            Error::new(InputError::NoInputs("a mosaic needs at least one".into()))
-        })?;
-        let own = &first.dataset.shared;
-        let mut facts = BandFacts {
-            photometric: own.color.photometric,
-            extra_samples: own.color.extra_samples.clone(),
-            palette: own.color.palette.clone(),
-            alpha_band: first.dataset.alpha_band(),
-            metadata: own.metadata.clone(),
-            pixel_is_point: sources.iter().all(|s| s.dataset.pixel_is_point),
-        };
-        let mut last: *const Shared = Arc::as_ptr(own);
-        for source in sources {
-            let shared = &source.dataset.shared;
-            // Equal facts are shared, so most sources cost one comparison of pointers.
-            if Arc::as_ptr(shared) != last {
-                facts.take_in(first, source)?;
-                last = Arc::as_ptr(shared);
-            }
+/// Refuses what complex samples and palettes cannot mean: they are copied, not computed with.
+///
+/// # Errors
+/// [`InputError::Option`] that names the option.
+pub fn check_computed(
+    sources: &[Source],
+    facts: &BandFacts,
+    options: &MosaicOptions,
+) -> Result<()> {
+    let has_palette = facts.palette.is_some();
+    let refuse = |option, reason: String| Err(InputError::Option { option, reason }.into());
+    let (kernel, overlap) = (options.kernel, options.overlap);
+    if let Some(source) = sources.iter().find(|source| source.dtype().is_complex()) {
+        let name = source.path().display();
+        let copied =
+            format!("{name} has complex samples ({}), which are copied only", source.dtype());
+        if kernel != Kernel::Nearest {
+            return refuse("--resampling", format!("{copied}; pass --resampling nearest"));
         }
-        Ok(facts)
+        if !overlap.is_by_order() {
+            return refuse("--overlap", format!("{copied}; pass --overlap last or first"));
+        }
+        if sources.iter().any(|s| s.view.as_ref().is_some_and(|view| view.rescale.is_some())) {
+            return refuse("scale and offset", format!("{copied}; leave --unscale out"));
+        }
+        if options.dtype.is_some_and(|dtype| !dtype.is_complex()) {
+            return refuse("--dtype", format!("{copied}; choose a complex type, or leave it out"));
+        }
+    } else if let Some(dtype) = options.dtype.filter(|dtype| dtype.is_complex()) {
+        return refuse("--dtype", format!("{dtype} is for complex samples, and no input has any"));
     }
-
-    fn take_in(&mut self, first: &Source, source: &Source) -> Result<()> {
-        let (own, shared) = (&first.dataset.shared, &source.dataset.shared);
-        if own.color.palette != shared.color.palette {
-            let text = |p: &Option<Arc<Vec<u16>>>| match p {
-                Some(palette) => format!("a palette of {} colours", palette.len() / 3),
-                None => "no palette".to_owned(),
-            };
-            let hint = "the same number would be another colour; expand them to RGB first, e.g. \
-                        gdal_translate -expand rgb";
-            let (a, b) = (text(&own.color.palette), text(&shared.color.palette));
-            return Err(mismatch("their palettes", a, b, source, hint));
-        }
-        for band in 0..first.bands() as usize {
-            let scale = |metadata: &GdalMetadata| {
-                let band = metadata.bands.get(band);
-                let scale = band.and_then(|b| b.scale).unwrap_or(1.0);
-                (scale, band.and_then(|b| b.offset).unwrap_or(0.0))
-            };
-            let (a, b) = (scale(&own.metadata), scale(&shared.metadata));
-            if a != b {
-                let text = |(scale, offset)| format!("scale {scale}, offset {offset}");
-                let hint = "the same number would be another value; bring them to one scale first, \
-                            e.g. gdal_translate -unscale";
-                return Err(mismatch("scale or offset", text(a), text(b), source, hint));
-            }
-        }
-        if self.photometric != shared.color.photometric {
-            self.photometric = 1;
-        }
-        if self.alpha_band != source.dataset.alpha_band() {
-            self.alpha_band = None;
-        }
-        if self.extra_samples != shared.color.extra_samples {
-            self.extra_samples.clear();
-        }
-        keep_common(&mut self.metadata, &shared.metadata);
-        Ok(())
+    if has_palette && !matches!(kernel, Kernel::Nearest | Kernel::Mode) {
+        let reason = "the samples are indices of a palette, between which there is nothing; pass \
+                      --resampling nearest or mode, or --expand-palette";
+        return refuse("--resampling", reason.into());
     }
-
-    /// `all` for RGB(A) pictures, else a dark band would speckle; `band` for the rest (SPEC §5.2).
-    pub fn default_nodata_mode(&self, dtype: DataType) -> NodataMode {
-        const RGB: u16 = 2;
-        let picture = self.photometric == RGB && matches!(dtype, DataType::U8 | DataType::U16);
-        if picture { NodataMode::All } else { NodataMode::Band }
+    if has_palette && !overlap.is_by_order() && overlap != Overlap::Count {
+        let reason = "the samples are indices of a palette, which have no order and no sum; pass \
+                      --overlap last or first, or --expand-palette";
+        return refuse("--overlap", reason.into());
     }
-}
-
-fn keep_common(metadata: &mut GdalMetadata, other: &GdalMetadata) {
-    metadata.items.retain(|item| other.items.contains(item));
-    let none = BandMetadata::default();
-    for (index, band) in metadata.bands.iter_mut().enumerate() {
-        let other = other.bands.get(index).unwrap_or(&none);
-        band.items.retain(|item| other.items.contains(item));
-        let keep = |own: &mut Option<String>, other: &Option<String>| {
-            if own != other {
-                *own = None;
-            }
-        };
-        keep(&mut band.description, &other.description);
-        keep(&mut band.unit, &other.unit);
-        keep(&mut band.color, &other.color);
+    let has_offset = facts.metadata.bands.iter().any(|b| b.offset.is_some_and(|v| v != 0.0));
+    let (sums, squares) = (overlap == Overlap::Sum, matches!(kernel, Kernel::Sum | Kernel::Rms));
+    if has_offset && (sums || squares) {
+        let option = if sums { "--overlap" } else { "--resampling" };
+        let reason = "the samples have an offset, which sums of them would hold more than once; pass \
+                      --unscale";
+        return refuse(option, reason.into());
     }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::geometry::{GeoTransform, Size, Window};
+use crate::resample::rounded;
 
 /// Corners of co-registered sources lie this near to whole pixels of their reference grid.
 pub const ALIGNED_PX: f64 = 1e-3;
@@ -36,8 +37,10 @@ impl Mapping {
     pub fn new(grid: &GeoTransform, size: Size, reference: &GeoTransform) -> Mapping {
         let at = |col: f64, row: f64| {
             let [x, y] = grid.apply(col, row);
-            reference.invert(x, y)
+            reference.invert(x, y).map(rounded)
         };
+        // Rounded, so that the last digits of a corner, which depend on how an extent is cut into
+        // files, do not reach the positions.
         let [u0, v0] = at(0.0, 0.0);
         let [_, dx, rx, _, ry, dy] = grid.coefficients();
         if grid.is_axis_aligned() && reference.is_axis_aligned() {
@@ -100,6 +103,23 @@ impl Mapping {
         })
     }
 
+    /// Grid pixels that the rounding of a reference position may be worth.
+    fn rounding(&self) -> [f64; 2] {
+        const ROUNDING_PX: f64 = 1e-6;
+        match *self {
+            Mapping::Shift { .. } | Mapping::Warped => [ROUNDING_PX; 2],
+            Mapping::Axis { scale, .. } => scale.map(|s| ROUNDING_PX * s.abs().recip().max(1.0)),
+            Mapping::Affine(_) => {
+                let ([x0, y0], ends) = (self.invert(0.0, 0.0), [(1.0, 0.0), (0.0, 1.0)]);
+                let steps = ends.map(|(u, v)| self.invert(u, v));
+                let most = |axis: usize, at: f64| {
+                    ROUNDING_PX * steps.iter().map(|s| (s[axis] - at).abs()).sum::<f64>().max(1.0)
+                };
+                [most(0, x0), most(1, y0)]
+            }
+        }
+    }
+
     /// The grid pixels whose centre may lie in a rectangle of the reference grid, cut to `within`:
     /// exact for [`Mapping::Shift`], up to a pixel more on each side otherwise.
     pub fn grid_window(&self, col: i64, row: i64, size: Size, within: Window) -> Option<Window> {
@@ -109,11 +129,18 @@ impl Mapping {
             return Window::from_corners(c, r, c + w, r + h)?.intersection(within);
         }
         let [min_col, min_row, max_col, max_row] = self.grid_box(col, row, size);
+        // Positions are rounded in reference pixels, of which a grid pixel may be a small part.
+        let [slack_x, slack_y] = self.rounding();
         // A pixel's centre is in the box if its index is from ceil(min - 0.5) to floor(max - 0.5).
-        let low = |v: f64| (v - 0.5 - 1e-6).ceil() as i64;
-        let high = |v: f64| (v - 0.5 + 1e-6).floor() as i64 + 1;
-        Window::from_corners(low(min_col), low(min_row), high(max_col), high(max_row))?
-            .intersection(within)
+        let low = |v: f64, slack: f64| (v - 0.5 - slack).ceil() as i64;
+        let high = |v: f64, slack: f64| (v - 0.5 + slack).floor() as i64 + 1;
+        Window::from_corners(
+            low(min_col, slack_x),
+            low(min_row, slack_y),
+            high(max_col, slack_x),
+            high(max_row, slack_y),
+        )?
+        .intersection(within)
     }
 }
 
@@ -159,7 +186,7 @@ pub fn register(rasters: &[(GeoTransform, Size)]) -> (Vec<GeoTransform>, Vec<Pla
     let mut by_phase: HashMap<[i64; 6], Vec<u32>> = HashMap::new();
     let none = Placement { group: 0, col: 0, row: 0 };
     let mut places = vec![none; rasters.len()];
-    for index in order {
+    for index in order.iter().copied() {
         let (transform, size) = rasters[index];
         let candidates = phase_keys(&transform);
         let found = candidates
@@ -176,7 +203,47 @@ pub fn register(rasters: &[(GeoTransform, Size)]) -> (Vec<GeoTransform>, Vec<Pla
             Placement { group, col: 0, row: 0 }
         });
     }
+    move_to_corners(rasters, &order, &mut groups, &mut places);
     (groups, places)
+}
+
+/// Lets each group begin at its own first column and row, if a raster begins there: then the reference
+/// of a raster that was cut into tiles is bit for bit that of the whole, however it is turned.
+fn move_to_corners(
+    rasters: &[(GeoTransform, Size)],
+    order: &[usize],
+    groups: &mut [GeoTransform],
+    places: &mut [Placement],
+) {
+    let mut first = vec![[i64::MAX; 2]; groups.len()];
+    for place in places.iter() {
+        let [col, row] = &mut first[place.group as usize];
+        (*col, *row) = (place.col.min(*col), place.row.min(*row));
+    }
+    let mut corner: Vec<Option<usize>> = vec![None; groups.len()];
+    for index in order {
+        let Placement { group, col, row } = places[*index];
+        if [col, row] == first[group as usize] {
+            corner[group as usize].get_or_insert(*index);
+        }
+    }
+    // Only where all sources keep to whole pixels of it.
+    for index in order {
+        let Placement { group, col, row } = places[*index];
+        let [col0, row0] = first[group as usize];
+        let Some(at) = corner[group as usize] else { continue };
+        let (transform, size) = rasters[*index];
+        if offset_in(&rasters[at].0, &transform, size) != Some([col - col0, row - row0]) {
+            corner[group as usize] = None;
+        }
+    }
+    for place in places.iter_mut() {
+        let group = place.group as usize;
+        let Some(at) = corner[group] else { continue };
+        groups[group] = rasters[at].0;
+        place.col -= first[group][0];
+        place.row -= first[group][1];
+    }
 }
 
 /// Buckets in which a transform's group may be found; its own first. Resolutions that differ in the

@@ -1,8 +1,10 @@
 //! The virtual mosaic: a grid, its bands, and sources placed on it. No pixels.
 
 pub mod agree;
+pub(crate) mod bands;
 pub mod coverage;
 pub mod describe;
+pub mod facts;
 pub mod index;
 pub mod layer;
 pub mod plan;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use crate::error::{Error, InputError, Result};
 use crate::geometry::{Bounds, GeoTransform, Size, Window};
 use crate::grid::Grid;
-use crate::mosaic::agree::BandFacts;
+use crate::mosaic::facts::BandFacts;
 use crate::mosaic::index::FootprintIndex;
 use crate::mosaic::layer::{ALIGNED_PX, Layer, Mapping, Placement};
 use crate::mosaic::reproject::{Candidate, Placing, ReprojectOptions, Reprojection};
@@ -114,6 +116,14 @@ pub struct MosaicOptions {
     pub valid_fraction: f64,
     /// The CRS, and how sources are brought to it.
     pub reproject: ReprojectOptions,
+    /// These bands of each source, from 0, in this order; all as they are without them.
+    pub bands: Option<Vec<u32>>,
+    /// Each source makes bands of its own: those of `bands`, else its first.
+    pub separate: bool,
+    /// Indices of palettes become their colours: red, green and blue.
+    pub expand_palette: bool,
+    /// Scale and offset of the files are applied to their samples.
+    pub unscale: bool,
 }
 
 /// A virtual mosaic. A value: cheap to print and to query; holds headers only.
@@ -141,6 +151,8 @@ pub struct Mosaic {
     pub valid_fraction: f64,
     /// Colour, descriptions, scale and the like, as far as the sources agree.
     pub facts: BandFacts,
+    /// Results that are computed may be too large for the type that was asked for, so they are watched.
+    pub(crate) may_saturate: bool,
     /// Sources, bottom to top in input order.
     sources: Vec<Source>,
     /// Reference grids of the co-registered groups, with their mapping.
@@ -163,13 +175,15 @@ impl Mosaic {
     /// [`crate::error::ErrorKind::Input`] if the sources disagree in what must be common, or the
     /// options cannot be met.
     pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
-        refuse_views(&sources)?;
-        let Placing { crs, references, places, foreign, candidates } =
-            reproject::place(&sources, options)?;
-        let bands = agree::band_count(&sources)?;
-        let facts = BandFacts::merge(&sources)?;
+        bands::arrange(&mut sources, options)?;
+        let placing = reproject::place(&sources, options)?;
+        let seen = placing.seen();
+        let Placing { crs, references, places, foreign, candidates, .. } = placing;
+        let facts = BandFacts::merge(&sources, options)?;
+        agree::check_computed(&sources, &facts, options)?;
+        let bands = sources.first().map_or(0, Source::bands);
         if let Some(values) = &options.src_nodata {
-            let nodata = source_nodata(values, bands)?;
+            let nodata = source_nodata(values, bands, facts.alpha_band.is_some())?;
             for source in &mut sources {
                 source.nodata = nodata.clone();
             }
@@ -181,7 +195,7 @@ impl Mosaic {
         // A mask or alpha says which pixels are valid instead of nodata, unless both are asked for.
         let by_value = validity == ValidityOutput::Nodata || options.nodata.is_some();
         let nodata = if by_value { output_nodata(&sources, options, dtype)? } else { None };
-        let seen: Vec<Candidate> = candidates.iter().flatten().copied().collect();
+        let nodata_mode = nodata_mode(&facts, options, source_dtype)?;
         let (transform, size) = match &options.like {
             Some(grid) => (grid.transform, grid.size),
             None => {
@@ -202,7 +216,7 @@ impl Mosaic {
             references.iter().zip(&warps).map(|both| (*both.0, mapping(both))).collect();
         let boxes: Vec<[f64; 4]> = (0..sources.len())
             .map(|id| {
-                let (place, size) = (places[id], sources[id].dataset.image.size);
+                let (place, size) = (places[id], sources[id].size());
                 match groups[place.group as usize].1 {
                     Mapping::Warped => warped_box(candidates[id], &transform),
                     mapping => mapping.grid_box(place.col, place.row, size),
@@ -217,12 +231,14 @@ impl Mosaic {
             source_dtype,
             bands,
             nodata,
-            nodata_mode: options.nodata_mode.unwrap_or(facts.default_nodata_mode(dtype)),
+            nodata_mode,
             validity,
             overlap: options.overlap,
             kernel: options.kernel,
             valid_fraction: options.valid_fraction,
             facts,
+            may_saturate: options.dtype.is_some()
+                && (options.overlap.accumulates() || options.kernel == Kernel::Sum),
             sources,
             groups,
             places,
@@ -280,7 +296,7 @@ impl Mosaic {
     /// half-open.
     pub(crate) fn rectangle(&self, source: u32) -> [i64; 4] {
         let Placement { col, row, .. } = self.places[source as usize];
-        let Size { width, height } = self.sources[source as usize].dataset.image.size;
+        let Size { width, height } = self.sources[source as usize].size();
         [col, row, col + i64::from(width), row + i64::from(height)]
     }
 
@@ -290,6 +306,10 @@ impl Mosaic {
         let scale = match self.layer_mapping(layer) {
             Mapping::Shift { .. } => return feather,
             Mapping::Axis { scale, .. } => scale,
+            // The outline of a turned pixel reaches as far as its sides together.
+            Mapping::Affine([_, ux, uy, _, vx, vy]) if self.kernel.is_area() => {
+                [ux.abs() + uy.abs(), vx.abs() + vy.abs()]
+            }
             Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux.hypot(uy), vx.hypot(vy)],
             Mapping::Warped => self.layer_scale(layer),
         };
@@ -323,7 +343,7 @@ impl Mosaic {
             Some(own) => *own,
             None => {
                 let (mapping, place) = self.placement(source);
-                let size = self.sources[source as usize].dataset.image.size;
+                let size = self.sources[source as usize].size();
                 mapping.grid_box(place.col, place.row, size)
             }
         }
@@ -470,7 +490,7 @@ impl Mosaic {
             return Window::from_corners(low(left), low(top), high(right), high(bottom))?
                 .intersection(within);
         }
-        let size = self.sources[source as usize].dataset.image.size;
+        let size = self.sources[source as usize].size();
         mapping.grid_window(place.col, place.row, size, within)
     }
 
@@ -550,8 +570,7 @@ impl Stack {
             members[place.group as usize].push(id as u32);
         }
         let reference_box = |id: &u32| {
-            let (place, size) =
-                (mosaic.places[*id as usize], mosaic.sources[*id as usize].dataset.image.size);
+            let (place, size) = (mosaic.places[*id as usize], mosaic.sources[*id as usize].size());
             let (col, row) = (place.col as f64, place.row as f64);
             [col, row, col + f64::from(size.width), row + f64::from(size.height)]
         };
@@ -589,29 +608,19 @@ impl Stack {
     }
 }
 
-/// Until the engine obeys [`crate::source::View`]: never pixels of the wrong place, band or scale.
-fn refuse_views(sources: &[Source]) -> Result<()> {
-    match sources.iter().find(|source| source.view.as_ref().is_some_and(|v| !v.is_whole())) {
-        None => Ok(()),
-        Some(source) => {
-            let feature = "a part, a band map or a rescaling of an input";
-            Err(Error::unsupported(feature, "write it as a file of its own")
-                .with_path(source.path()))
-        }
-    }
-}
-
 /// Whether a scale drifts by less than a copied source may over the whole grid.
 fn same_resolution(scale: [f64; 2], size: Size) -> bool {
     let drift = |scale: f64, side: u32| (scale - 1.0).abs() * f64::from(side);
     drift(scale[0], size.width) <= ALIGNED_PX && drift(scale[1], size.height) <= ALIGNED_PX
 }
 
-fn source_nodata(values: &[Nodata], bands: u32) -> Result<SourceNodata> {
+fn source_nodata(values: &[Nodata], bands: u32, has_alpha: bool) -> Result<SourceNodata> {
     match values {
         [] => Ok(SourceNodata::None),
         [one] => Ok(SourceNodata::All(*one)),
-        many if many.len() == bands as usize => {
+        many if many.len() == (bands - u32::from(has_alpha)) as usize
+            || many.len() == bands as usize =>
+        {
             Ok(SourceNodata::Bands(many.iter().map(|v| Some(*v)).collect()))
         }
         many => Err(InputError::Option {
@@ -619,6 +628,18 @@ fn source_nodata(values: &[Nodata], bands: u32) -> Result<SourceNodata> {
             reason: format!("{} values for {bands} bands; give one, or one for each", many.len()),
         }
         .into()),
+    }
+}
+
+/// Bands that come from sources of their own are judged by themselves.
+fn nodata_mode(facts: &BandFacts, options: &MosaicOptions, dtype: DataType) -> Result<NodataMode> {
+    match options.nodata_mode {
+        Some(NodataMode::All | NodataMode::Any) if options.separate => {
+            let reason = "bands of different inputs are judged each by itself; leave it out".into();
+            Err(InputError::Option { option: "--nodata-mode", reason }.into())
+        }
+        _ if options.separate => Ok(NodataMode::Band),
+        given => Ok(given.unwrap_or(facts.default_nodata_mode(dtype))),
     }
 }
 
@@ -634,8 +655,19 @@ fn output_nodata(
             format!("{what}{value} cannot be held by {dtype}; pass one that can, or --dtype");
         InputError::Option { option: "--nodata", reason }.into()
     };
+    if options.overlap == Overlap::Count {
+        return match options.nodata {
+            Some(value) if !value.fits(dtype) => Err(refuse(String::new(), value)),
+            given => Ok(given),
+        };
+    }
+    // Rescaled samples have another type, in which NaN can stand for what the file's nodata cannot.
+    let rescaled = sources.first().is_some_and(|s| s.value_dtype() != s.dtype());
     match (options.nodata, own_nodata(sources)) {
         (Some(value), _) if !value.fits(dtype) => Err(refuse(String::new(), value)),
+        (None, Some(value)) if !value.fits(dtype) && rescaled && dtype.is_float() => {
+            Ok(Some(Nodata::Float(f64::NAN)))
+        }
         (None, Some(value)) if !value.fits(dtype) => {
             Err(refuse("that of the first input, ".into(), value))
         }
@@ -643,25 +675,42 @@ fn output_nodata(
     }
 }
 
+/// Nodata of the first source. That of an expanded palette is an index, which no colour can stand for.
 fn own_nodata(sources: &[Source]) -> Option<Nodata> {
-    sources.first().and_then(|s| s.nodata.band(0).filter(|v| v.fits(s.dtype())))
+    let first = sources.first().filter(|source| !is_expanded(source))?;
+    let band = (0..first.bands()).find(|band| first.pick(*band).is_some())?;
+    first.nodata.band(band).filter(|value| value.fits(first.dtype()))
 }
 
-/// Sources that carry a mask give an output that does, unless nodata says it there (SPEC §5.3).
+fn is_expanded(source: &Source) -> bool {
+    source.view.as_ref().is_some_and(|view| view.expand_palette)
+}
+
+/// Sources that carry a mask or alpha give an output that does, unless nodata says it there (SPEC
+/// §5.3).
 fn validity_output(
     sources: &[Source],
     options: &MosaicOptions,
     facts: &BandFacts,
 ) -> ValidityOutput {
-    let nodata = options.nodata.is_some() || own_nodata(sources).is_some();
-    let masks = sources.iter().any(|s| s.dataset.mask.is_some());
-    if options.alpha && facts.alpha_band.is_none() {
-        ValidityOutput::Alpha
-    } else if options.mask || (masks && !nodata && !options.alpha) {
-        ValidityOutput::Mask
-    } else {
-        ValidityOutput::Nodata
+    let alpha = facts.alpha_band.is_some();
+    if options.alpha && !alpha {
+        return ValidityOutput::Alpha;
     }
+    if options.mask {
+        return ValidityOutput::Mask;
+    }
+    let nodata = options.nodata.is_some() || own_nodata(sources).is_some();
+    // One mask cannot speak for bands of different sources, and every count is one.
+    if nodata || options.alpha || options.separate || options.overlap == Overlap::Count {
+        return ValidityOutput::Nodata;
+    }
+    if !alpha && sources.iter().any(|s| is_expanded(s) && s.has_nodata()) {
+        return ValidityOutput::Alpha;
+    }
+    // An alpha band is 0 where a mask says so, too.
+    let masks = |s: &Source| s.mask().is_some() || s.alpha_band().is_some();
+    if !alpha && sources.iter().any(masks) { ValidityOutput::Mask } else { ValidityOutput::Nodata }
 }
 
 /// The group of most sources; the first of equals.

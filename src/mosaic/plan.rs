@@ -209,25 +209,27 @@ fn costs(mosaic: &Mosaic, chunk: u32, across: u32) -> Costs {
     for (id, source) in mosaic.sources().iter().enumerate() {
         let Some(window) = mosaic.source_window(id as u32, all) else { continue };
         let layout = &source.dataset.image;
-        let block = layout.block_size();
+        let (block, part) = (layout.block_size(), source.window());
         // Source pixels per grid pixel.
-        let scale_x = f64::from(layout.size.width) / f64::from(window.width).max(1.0);
+        let scale_x = f64::from(part.width) / f64::from(window.width).max(1.0);
         let pixel_bytes = f64::from(layout.bands) * layout.dtype.size() as f64;
         let block_cols = f64::from(block.width.min(layout.size.width)) / scale_x;
-        let total = layout.size.pixels() as f64 * pixel_bytes;
+        let total = part.pixels() as f64 * pixel_bytes;
         let per_col = total / f64::from(window.width);
         let (first, last) = (window.col / chunk, (window.col_end() - 1) / chunk);
         // Sources lie below each other: a row of cells meets the share of them that its height is.
         let in_row = (f64::from(window.height) / grid_height).min(1.0);
         let straddle_rows = f64::from(block.height.min(layout.size.height).min(chunk));
-        let scale_y = f64::from(layout.size.height) / f64::from(window.height).max(1.0);
+        let scale_y = f64::from(part.height) / f64::from(window.height).max(1.0);
         let held = per_col * straddle_rows / (f64::from(window.height) * scale_y) * in_row;
         for x in first..=last {
             let (start, end) = (x * chunk, (x + 1).saturating_mul(chunk));
             let cols = f64::from(window.col_end().min(end) - window.col.max(start));
             costs.bytes[x as usize] += cols * per_col;
             costs.straddle[x as usize] += cols * held;
-            if x > first && !block_border(f64::from(start - window.col), block_cols) {
+            // From the left edge of the dataset's blocks.
+            let position = f64::from(start) - f64::from(window.col) + f64::from(part.col) / scale_x;
+            if x > first && !block_border(position, block_cols) {
                 // One column of source blocks is cut, over the source's height.
                 costs.cut[x as usize] += per_col * block_cols.min(f64::from(window.width));
             }

@@ -91,9 +91,21 @@ pub(super) struct Placing {
     pub(super) foreign: Vec<Option<Foreign>>,
     /// By source; `None` where nothing of it maps into the mosaic's CRS.
     pub(super) candidates: Vec<Option<Candidate>>,
+    /// Of groups whose sources fill a rectangle: the grid sees that as one raster, however it is cut into
+    /// sources.
+    whole: Vec<(u32, Candidate)>,
+    /// Sources that the grid sees by their group.
+    in_whole: Vec<bool>,
 }
 
 impl Placing {
+    /// What the grid is made from.
+    pub(super) fn seen(&self) -> Vec<Candidate> {
+        let single = self.candidates.iter().zip(&self.in_whole).filter(|(_, in_whole)| !**in_whole);
+        let whole = self.whole.iter().map(|(_, candidate)| *candidate);
+        single.filter_map(|(candidate, _)| *candidate).chain(whole).collect()
+    }
+
     /// The warps of a grid, by group.
     pub(super) fn warps(
         foreign: Vec<Option<Foreign>>,
@@ -137,6 +149,8 @@ pub(super) fn place(sources: &[Source], options: &MosaicOptions) -> Result<Placi
         places: vec![nowhere; sources.len()],
         foreign: Vec::new(),
         candidates: vec![None; sources.len()],
+        whole: Vec::new(),
+        in_whole: vec![false; sources.len()],
     };
     for (index, (own, ids)) in classes.iter().enumerate() {
         place_class(&mut placing, sources, ids, if index == 0 { None } else { own.as_ref() }, options)?;
@@ -146,7 +160,15 @@ pub(super) fn place(sources: &[Source], options: &MosaicOptions) -> Result<Placi
         && classes.len() > 1
     {
         let wanted = wanted(options);
-        settle_turns(&mut placing.candidates, |id| own.contains(&(id as u32)), turn, wanted);
+        settle_turns(&mut placing.candidates, |id| own.binary_search(&(id as u32)).is_ok(), turn, wanted);
+        for (member, candidate) in &mut placing.whole {
+            let Some(own) = placing.candidates[*member as usize] else { continue };
+            let middle = |b: Bounds| (b.min_x + b.max_x) / 2.0;
+            let shift =
+                ((middle(own.bounds) - middle(candidate.bounds)) / turn).round() * turn;
+            candidate.bounds.min_x += shift;
+            candidate.bounds.max_x += shift;
+        }
     }
     Ok(placing)
 }
@@ -167,8 +189,8 @@ fn place_class(
         return Ok(());
     }
     let raster = |id: &u32| {
-        let dataset = &sources[*id as usize].dataset;
-        (dataset.transform, dataset.image.size)
+        let source = &sources[*id as usize];
+        (source.transform(), source.size())
     };
     let mut rasters: Vec<(GeoTransform, Size)> = ids.iter().map(raster).collect();
     if crs.or(placing.crs.as_ref()).is_some_and(|crs| crs.is_geographic()) {
@@ -209,6 +231,16 @@ fn place_class(
         let allow_ballpark = options.reproject.allow_ballpark;
         let transformer =
             Transformer::new(crs, &target, &TransformOptions { place, allow_ballpark })?;
+        let rectangles: Vec<[f64; 4]> = members.iter().map(rectangle).collect();
+        let whole = [left, top, right, bottom];
+        let print = fills(whole, &rectangles)
+            .then(|| footprint::footprint(&transformer, reference, whole, &world));
+        if let Some(print) = print.flatten() {
+            let candidate =
+                Candidate { bounds: print.bounds, resolution: [print.resolution; 2] };
+            placing.whole.push((ids[members[0]], candidate));
+            members.iter().for_each(|at| placing.in_whole[ids[*at] as usize] = true);
+        }
         for at in members {
             let print = footprint::footprint(&transformer, reference, rectangle(&at), &world);
             placing.candidates[ids[at] as usize] = print.map(|print| Candidate {
@@ -220,6 +252,32 @@ fn place_class(
     }
     placing.references.extend(references);
     Ok(())
+}
+
+/// Whether rectangles leave nothing of a larger one uncovered. They lie at whole pixels.
+fn fills([left, top, right, bottom]: [f64; 4], rectangles: &[[f64; 4]]) -> bool {
+    let edges = |low: usize, high: usize, ends: [f64; 2]| {
+        let mut edges: Vec<f64> = rectangles.iter().flat_map(|r| [r[low], r[high]]).chain(ends).collect();
+        edges.sort_by(f64::total_cmp);
+        edges.dedup();
+        edges
+    };
+    let (xs, ys) = (edges(0, 2, [left, right]), edges(1, 3, [top, bottom]));
+    // Enough for ten thousand tiles in rows; what is more ragged is no single raster.
+    const MOST_CELLS: usize = 1 << 22;
+    let (cols, rows) = (xs.len() - 1, ys.len() - 1);
+    if cols.saturating_mul(rows) > MOST_CELLS {
+        return false;
+    }
+    let mut covered = vec![false; cols * rows];
+    let at = |edges: &[f64], value: f64| edges.partition_point(|edge| *edge < value);
+    for [l, t, r, b] in rectangles {
+        let (first, last) = (at(&xs, *l), at(&xs, *r));
+        for row in at(&ys, *t)..at(&ys, *b) {
+            covered[row * cols + first..row * cols + last].fill(true);
+        }
+    }
+    covered.iter().all(|covered| *covered)
 }
 
 /// The mosaic's CRS.
@@ -272,7 +330,7 @@ fn largest_area(sources: &[Source]) -> Result<Option<Arc<Crs>>> {
 
 /// Square metres that a source covers, about.
 fn area(crs: &Crs, source: &Source) -> Result<f64> {
-    let (transform, size) = (&source.dataset.transform, source.dataset.image.size);
+    let (transform, size) = (source.transform(), source.size());
     let [_, dx, rx, _, ry, dy] = transform.coefficients();
     let pixel = (dx * dy - rx * ry).abs();
     let unit = crs.unit_size().unwrap_or(1.0);

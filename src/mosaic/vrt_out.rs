@@ -39,7 +39,7 @@ struct Skips {
 ///
 /// # Errors
 /// [`crate::error::Unsupported`] with the name of what a VRT cannot say: sources off the grid, 64-bit
-/// integers with nodata, a CRS without an EPSG code, control characters in a path; errors of
+/// integers with nodata, a CRS that is not understood, control characters in a path; errors of
 /// `name_of`; I/O errors of `out`.
 pub fn write(mosaic: &Mosaic, name_of: &mut NameOf<'_>, out: &mut dyn Write) -> Result<()> {
     refuse(mosaic)?;
@@ -204,7 +204,7 @@ fn head(mosaic: &Mosaic, text: &mut String) -> Result<()> {
         size.width, size.height
     );
     if let Some(crs) = &mosaic.grid.crs {
-        let _ = writeln!(text, "  <SRS>{}</SRS>", crs_text(crs)?);
+        let _ = writeln!(text, "  <SRS>{}</SRS>", escape(&crs_text(crs)?).unwrap_or_default());
     }
     let coefficients = mosaic.grid.transform.coefficients();
     let numbers: Vec<String> = coefficients.iter().map(|v| format!("{v:?}")).collect();
@@ -218,20 +218,23 @@ fn head(mosaic: &Mosaic, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// `EPSG:32633`, or `EPSG:32633+5773` with heights.
+/// A text that GDAL reads as the CRS; heights as `EPSG:32633+5773`.
 fn crs_text(crs: &Crs) -> Result<String> {
-    let refuse = || {
-        let feature = format!("{crs}, a CRS without an EPSG code, in a VRT");
+    let refuse = |what: &str| {
+        let feature = format!("{crs}, {what}, in a VRT");
         Error::unsupported(feature, "pass --override-crs EPSG:n if it has one")
     };
-    let code = crs.epsg().ok_or_else(refuse)?;
+    let horizontal =
+        crs.srs_text().ok_or_else(|| refuse("a CRS that smalti does not understand"))?;
     // As the CRS prints: what follows " + " is its vertical part, as a code or in words.
     let text = crs.to_string();
     match text.rsplit_once(" + ") {
-        None => Ok(format!("EPSG:{code}")),
+        None => Ok(horizontal),
         Some((_, heights)) => {
-            let heights = heights.strip_prefix("EPSG:").ok_or_else(refuse)?;
-            Ok(format!("EPSG:{code}+{heights}"))
+            let code = heights.strip_prefix("EPSG:").filter(|_| horizontal.starts_with("EPSG:"));
+            let code = code.ok_or_else(|| refuse("heights without an EPSG code"))?;
+            let code: String = code.chars().take_while(char::is_ascii_digit).collect();
+            Ok(format!("{horizontal}+{code}"))
         }
     }
 }

@@ -164,6 +164,34 @@ impl Gatherer {
         }
     }
 
+    /// Weighs the taps of a point kernel at a place, for [`Gatherer::dot`]; gives the first column and row, and their
+    /// numbers.
+    pub fn weigh(&mut self, kernel: Kernel, place: &Place) -> ([i64; 2], [usize; 2]) {
+        let scale = place.scale();
+        let [wx, wy] = &mut self.weights;
+        let col = taps_of(kernel, rounded(place.u), scale[0], wx);
+        let row = taps_of(kernel, rounded(place.v), scale[1], wy);
+        ([col, row], [wx.len(), wy.len()])
+    }
+
+    /// The weighted sum of samples that are all valid: those of [`Gatherer::weigh`], of which the first has an index and
+    /// rows lie `stride` apart. The same arithmetic as [`Gatherer::at`].
+    pub fn dot<P: Sample>(&self, samples: &[P], start: usize, stride: usize) -> f64 {
+        let [wx, wy] = &self.weights;
+        if let ([a, b], [c, d]) = (wx.as_slice(), wy.as_slice()) {
+            let (upper, lower) = (&samples[start..start + 2], &samples[start + stride..start + stride + 2]);
+            let line = |row: &[P]| a * row[0].to_f64() + b * row[1].to_f64();
+            return c * line(upper) + d * line(lower);
+        }
+        let mut sum = 0.0;
+        for (row, wy) in wy.iter().enumerate() {
+            let from = start + row * stride;
+            let line = samples[from..from + wx.len()].iter().zip(wx);
+            sum += wy * line.map(|(sample, wx)| wx * sample.to_f64()).sum::<f64>();
+        }
+        sum
+    }
+
     fn point_sums<P: Sample>(
         &mut self,
         kernel: Kernel,
@@ -211,6 +239,16 @@ impl Sums {
 /// first tap.
 fn taps_of(kernel: Kernel, center: f64, scale: f64, weights: &mut Vec<f64>) -> i64 {
     let stretch = scale.max(1.0);
+    if kernel == Kernel::Bilinear && stretch == 1.0 {
+        let first = (center - 0.5).floor();
+        let fraction = center - 0.5 - first;
+        weights.clear();
+        weights.push(1.0 - fraction);
+        if fraction > 0.0 {
+            weights.push(fraction);
+        }
+        return first as i64;
+    }
     let radius = kernel.radius() * stretch;
     let (mut first, end) =
         ((center - radius + 0.5).floor() as i64, (center + radius + 0.5).floor() as i64);

@@ -28,6 +28,8 @@ pub struct Job {
     pub valid_fraction: f64,
     /// Samples may be infinite.
     pub is_float: bool,
+    /// Number of bands, after those of samples, that hold weights: area kernels average them.
+    pub weight_bands: usize,
 }
 
 /// The state of the two passes over a window, for some bands that share planes of validity.
@@ -54,6 +56,7 @@ pub struct TwoPass<A> {
     /// Rows whose guard was computed: index `(band or bands + plane) * capacity + slot`.
     guard_done: Vec<bool>,
     bands: usize,
+    weight_bands: usize,
     sums: Vec<A>,
     valid_sums: Vec<A>,
     full_sums: Vec<A>,
@@ -84,11 +87,11 @@ struct Pass<A> {
 }
 
 impl<A: Float> TwoPass<A> {
-    /// Starts a window of `bands` bands that share `planes` planes of validity.
+    /// Starts a window of `bands` bands, those of weights included, that share `planes` planes of validity.
     pub fn begin(&mut self, job: &Job, bands: usize, planes: usize) {
         self.kernel = job.kernel;
         self.valid_fraction = job.valid_fraction;
-        (self.bands, self.planes) = (bands, planes);
+        (self.bands, self.planes, self.weight_bands) = (bands, planes, job.weight_bands);
         self.guarded = job.kernel.has_negative_lobes();
         self.main.fill(job, job.kernel);
         if self.guarded {
@@ -190,6 +193,7 @@ impl<A: Float> TwoPass<A> {
         valid: Option<&[u8]>,
     ) {
         let capacity = self.main.capacity;
+        let kernel = self.kernel_of(band);
         let whole = self.whole[plane * capacity + slot_of(row, capacity)];
         let samples = &samples[..self.span];
         let at = (band * self.raw_rows + slot_of(row, self.raw_rows)) * self.span;
@@ -206,7 +210,7 @@ impl<A: Float> TwoPass<A> {
                 }
             }
         }
-        if self.kernel == Kernel::Rms {
+        if kernel == Kernel::Rms {
             line.iter_mut().for_each(|a| *a = *a * *a);
         }
         let slot = band * capacity + slot_of(row, capacity);
@@ -216,6 +220,12 @@ impl<A: Float> TwoPass<A> {
             self.guard.first_pass(line, Kept::Bands, slot);
             self.guard_done[slot] = true;
         }
+    }
+
+    /// That of a band: weights are averaged where samples are not weighed by distance.
+    fn kernel_of(&self, band: usize) -> Kernel {
+        let is_weight = band + self.weight_bands >= self.bands;
+        if is_weight && self.kernel.is_area() { Kernel::Average } else { self.kernel }
     }
 
     /// Makes the guard's rows that an output row needs.
@@ -269,15 +279,16 @@ impl<A: Float> TwoPass<A> {
     /// `all`. Where nothing is valid they mean nothing.
     pub fn row(&mut self, at: usize, band: usize, all: bool) -> &[A] {
         self.main.second_pass(at, band, &mut self.sums);
+        let kernel = self.kernel_of(band);
         let full = &self.full_sums;
-        match self.kernel {
+        match kernel {
             Kernel::Sum => return &self.sums,
             kernel if kernel.is_area() => {
                 let weights = if all { full } else { &self.valid_sums };
                 for (s, w) in self.sums.iter_mut().zip(weights) {
                     *s = *s / *w;
                 }
-                if self.kernel == Kernel::Rms {
+                if kernel == Kernel::Rms {
                     self.sums.iter_mut().for_each(|s| *s = s.root());
                 }
                 return &self.sums;

@@ -185,6 +185,31 @@ impl<'a> Blocks<'a> {
         }
     }
 
+    /// The stored bytes of a block of an image, as they are; `None` if it is not stored, or in a form that
+    /// few readers know.
+    ///
+    /// # Errors
+    /// I/O errors, which name the file.
+    pub fn stored(&self, source: u32, id: BlockId) -> Result<Option<Vec<u8>>> {
+        let own = &self.sources[source as usize];
+        let layout = &own.dataset.image;
+        let index = layout.block_index(id.bx, id.by, id.plane);
+        let request = Request { source, part: Part::Image, id, uses: u64::MAX, takes: false };
+        let extent = self.extent(request, own, layout, index)?;
+        if extent.len == 0 {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let handle = self.files.get(source, layout.file, own)?;
+        let mut bytes = Vec::new();
+        reader::fetch(&*handle.file, extent, &mut bytes).at(own.path())?;
+        self.read_ns.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        // LZW of old, with its bits the other way round (see the decoder).
+        let old = layout.compression == Compression::Lzw
+            && matches!(bytes[..], [0, second, ..] if second & 1 != 0);
+        Ok((!old).then_some(bytes))
+    }
+
     /// Gives a block back that the caller is done with, so that its memory can be used again.
     pub fn give_back(&self, block: Block) {
         self.cache.give_back(block.0);

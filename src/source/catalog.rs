@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, ErrorKind, FormatError, InputError, Result, ResultExt};
 use crate::source::discover;
 use crate::source::entry::{Entries, Entry, Hints};
-use crate::source::{index, manifest, vrt_flatten};
+use crate::source::{gti, index, manifest, mosaicjson, stac, vrt_flatten};
 
 /// Most bytes of a JSON or CSV descriptor. An index of a million sources takes about 200 MB.
 const MAX_BYTES: u64 = 2 << 30;
@@ -19,16 +19,18 @@ const MAX_BYTES: u64 = 2 << 30;
 /// list (`@list`, `list`) may be lines, `.csv` or `.json` (see [`manifest`]). Hints come from a
 /// descriptor that is the only input.
 ///
+/// `asset` is the key of the asset of STAC items that is wanted, where they have several.
+///
 /// # Errors
 /// [`InputError::NoInputs`] if an input gives nothing; I/O errors of directories, lists and
 /// descriptors; errors of what they say.
-pub fn gather(inputs: &[PathBuf], list: Option<&Path>) -> Result<Entries> {
+pub fn gather(inputs: &[PathBuf], list: Option<&Path>, asset: Option<&str>) -> Result<Entries> {
     let mut found = Entries::default();
     for input in inputs {
-        gather_one(input, &mut found)?;
+        gather_one(input, asset, &mut found)?;
     }
     if let Some(list) = list {
-        gather_list(list, &mut found)?;
+        gather_list(list, asset, &mut found)?;
     }
     if found.list.is_empty() {
         return Err(InputError::NoInputs("none were named".into()).into());
@@ -39,17 +41,17 @@ pub fn gather(inputs: &[PathBuf], list: Option<&Path>) -> Result<Entries> {
     Ok(found)
 }
 
-fn gather_one(input: &Path, found: &mut Entries) -> Result<()> {
+fn gather_one(input: &Path, asset: Option<&str>, found: &mut Entries) -> Result<()> {
     let text = input.to_string_lossy();
     if let Some(list) = text.strip_prefix('@').filter(|_| !input.exists()) {
-        return gather_list(Path::new(list), found);
+        return gather_list(Path::new(list), asset, found);
     }
     let mut paths = Vec::new();
     discover::expand(input, &mut paths)?;
-    paths.into_iter().try_for_each(|path| take_in(Entry::new(path), found))
+    paths.into_iter().try_for_each(|path| take_in(Entry::new(path), asset, found))
 }
 
-fn gather_list(list: &Path, found: &mut Entries) -> Result<()> {
+fn gather_list(list: &Path, asset: Option<&str>, found: &mut Entries) -> Result<()> {
     let entries = read_list(list)?;
     if list != Path::new("-") {
         found.descriptors.push(list.to_path_buf());
@@ -62,7 +64,7 @@ fn gather_list(list: &Path, found: &mut Entries) -> Result<()> {
         let mut paths = Vec::new();
         discover::expand(&entry.path, &mut paths)?;
         for path in paths {
-            take_in(Entry { path, ..entry.clone() }, found)?;
+            take_in(Entry { path, ..entry.clone() }, asset, found)?;
         }
     }
     Ok(())
@@ -110,9 +112,9 @@ fn parse_lines(text: &str) -> Result<Vec<Entry>> {
 }
 
 /// Adds a raster, or what a descriptor describes.
-fn take_in(entry: Entry, found: &mut Entries) -> Result<()> {
+fn take_in(entry: Entry, asset: Option<&str>, found: &mut Entries) -> Result<()> {
     let path = entry.path.clone();
-    let Some(described) = describe(&path).at(&path)? else {
+    let Some(described) = describe(&path, asset).at(&path)? else {
         found.list.push(entry);
         return Ok(());
     };
@@ -133,7 +135,7 @@ fn take_in(entry: Entry, found: &mut Entries) -> Result<()> {
 }
 
 /// What a descriptor describes; `None` for anything that is none by its name.
-fn describe(path: &Path) -> Result<Option<Entries>> {
+fn describe(path: &Path, asset: Option<&str>) -> Result<Option<Entries>> {
     // A file that is not there is named later, with all others.
     if path.is_dir() || !path.exists() {
         return Ok(None);
@@ -145,20 +147,38 @@ fn describe(path: &Path) -> Result<Option<Entries>> {
             Ok(Some(Entries { list, ..Entries::default() }))
         }
         Some("vrt") => vrt_flatten::entries(path).map(Some),
-        Some("json" | "geojson") => describe_json(path).map(Some),
-        _ => Ok(None),
+        Some("gti") => gti::read_xml(path).map(Some),
+        Some("json" | "geojson") => describe_json(path, asset).map(Some),
+        _ => gti::refuse_container(path).map(|()| None),
     }
 }
 
-fn describe_json(path: &Path) -> Result<Entries> {
+/// A JSON document by what it holds: an index, a STAC document, a MosaicJSON, a tile index, a manifest.
+fn describe_json(path: &Path, asset: Option<&str>) -> Result<Entries> {
     let text = read_text(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
     if index::is_index(&text) {
-        return index::read(&text, path.parent().unwrap_or(Path::new("")));
+        return index::read(&text, folder);
     }
     let value = parse_json(&text, path)?;
-    let mut list = manifest::parse_json(&value)?;
-    beside(path, &mut list);
+    drop(text);
+    let list = if mosaicjson::is_mosaicjson(&value) {
+        mosaicjson::read(&value, folder)?
+    } else if stac::is_stac(&value) {
+        stac::read(&value, path, asset)?
+    } else if gti::is_index(&value) {
+        gti::read_geojson(&value, path)?
+    } else {
+        let mut list = manifest::parse_json(&value)?;
+        beside(path, &mut list);
+        list
+    };
     Ok(Entries { list, ..Entries::default() })
+}
+
+/// A JSON document.
+pub(super) fn read_json(path: &Path) -> Result<Value> {
+    parse_json(&read_text(path)?, path)
 }
 
 /// Text of a file, at most [`MAX_BYTES`].

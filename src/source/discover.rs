@@ -18,7 +18,7 @@ const MAX_DEPTH: usize = 64;
 /// [`crate::error::Unsupported`] for what is more than a path, as [`super::catalog::gather`] takes it.
 /// Files are not opened: a missing one is found later, together with all others.
 pub fn discover(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let entries = super::catalog::gather(inputs, None)?.list;
+    let entries = super::catalog::gather(inputs, None, None)?.list;
     let mut paths = Vec::with_capacity(entries.len());
     for entry in entries {
         if entry.overrides.is_some() || entry.saved.is_some() {

@@ -409,6 +409,7 @@ impl SavedView {
             bands: self.bands.as_deref().map(Into::into),
             rescale: self.rescale.as_ref().map(rescale),
             ignore_mask: self.ignore_mask,
+            ..View::default()
         };
         view.check(image.size, image.bands)?;
         Ok(view)

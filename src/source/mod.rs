@@ -6,11 +6,16 @@ pub mod catalog;
 pub mod discover;
 pub mod entry;
 pub mod files;
+mod gti;
+mod href;
 pub mod index;
 pub mod manifest;
+mod mosaicjson;
 pub mod open;
+pub mod overview;
 pub mod relative;
 pub mod sort;
+mod stac;
 pub(crate) mod streams;
 
 pub mod view;
@@ -27,7 +32,7 @@ use crate::tiff::FileOf;
 use crate::tiff::layout::Layout;
 use crate::tiff::reader::Dataset;
 
-pub use view::{Rescale, View};
+pub use view::{Among, Pick, Rescale, View};
 
 /// Nodata of a source, by band.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,21 +102,43 @@ impl Source {
         self.dataset.image.dtype
     }
 
-    /// Number of bands, after the band map.
-    pub fn bands(&self) -> u32 {
-        match self.view.as_ref().and_then(|view| view.bands.as_ref()) {
-            Some(bands) => u32::try_from(bands.len()).unwrap_or(u32::MAX),
-            None => self.dataset.image.bands,
+    /// Type of the samples of the mosaic that the source alone would make: its own, but for what a
+    /// view computes. Palettes hold colours of 8 bits; rescaled samples are floats that hold at least
+    /// the digits of the file's.
+    pub fn value_dtype(&self) -> DataType {
+        use DataType::{F32, F64, I8, I16, U8, U16};
+        let Some(view) = &self.view else { return self.dtype() };
+        let own = if view.expand_palette { U8 } else { self.dtype() };
+        match own {
+            _ if view.rescale.is_none() => own,
+            U8 | I8 | U16 | I16 | F32 => F32,
+            _ if own.is_complex() => own,
+            _ => F64,
         }
     }
 
-    /// The band of the dataset that is a band of the source; `None` where the source has no samples of
-    /// that band.
-    pub fn dataset_band(&self, band: u32) -> Option<u32> {
-        match self.view.as_ref().and_then(|view| view.bands.as_ref()) {
-            Some(bands) => bands.get(band as usize).copied().flatten(),
-            None => (band < self.dataset.image.bands).then_some(band),
+    /// Number of bands, after the band map.
+    pub fn bands(&self) -> u32 {
+        let own = self.dataset.image.bands;
+        self.view.as_ref().map_or(own, |view| view.band_count(own))
+    }
+
+    /// What a band of the source is made from; `None` where the source has no samples of that band.
+    pub fn pick(&self, band: u32) -> Option<Pick> {
+        let own = self.dataset.image.bands;
+        match &self.view {
+            Some(view) => view.pick(band, own),
+            None => (band < own).then_some(Pick::Band(band)),
         }
+    }
+
+    /// The band of the dataset that a band of the source is made from; `None` where the source has no
+    /// samples of that band.
+    pub fn dataset_band(&self, band: u32) -> Option<u32> {
+        self.pick(band).map(|pick| match pick {
+            Pick::Band(band) => band,
+            Pick::Color(_) => 0,
+        })
     }
 
     /// The pixels of the dataset that are the source.
@@ -137,8 +164,12 @@ impl Source {
 
     /// What is done to the valid samples of a band when they are read; `None` for nothing.
     pub fn rescale(&self, band: u32) -> Option<Rescale> {
-        let rescale = self.view.as_ref()?.rescale.as_ref()?.get(band as usize).copied();
-        rescale.filter(|rescale| *rescale != Rescale::NONE)
+        self.view.as_ref()?.rescale_of(band)
+    }
+
+    /// Whether a band is the dataset's alpha, where that counts.
+    pub fn is_alpha(&self, band: u32) -> bool {
+        self.alpha_band().is_some_and(|alpha| self.pick(band) == Some(Pick::Band(alpha)))
     }
 
     /// The dataset's internal mask, where it counts.
@@ -155,14 +186,31 @@ impl Source {
         self.view.as_ref().is_some_and(|view| view.ignore_mask)
     }
 
+    /// Whether a band has a nodata that its samples can equal.
+    pub fn has_nodata(&self) -> bool {
+        let fits = |value: &Nodata| value.fits(self.dtype());
+        match &self.nodata {
+            SourceNodata::None => false,
+            SourceNodata::All(value) => fits(value),
+            SourceNodata::Bands(values) => values.iter().flatten().any(fits),
+        }
+    }
+
+    /// Whether it has samples of all its bands, but for one that is alpha in others.
+    pub fn has_all_bands(&self, alpha: Option<u32>) -> bool {
+        let Some(view) = self.view.as_ref().filter(|v| v.bands.is_some() || v.among.is_some())
+        else {
+            return true;
+        };
+        view.among.is_none()
+            && (0..self.bands()).all(|band| self.pick(band).is_some() || alpha == Some(band))
+    }
+
     /// Whether every pixel is valid whatever its value: no nodata that the type can hold, no float
     /// (NaN), no mask, no alpha, no band left out.
     pub fn is_opaque(&self) -> bool {
-        let bands = 0..self.bands();
-        let nodata =
-            |band: u32| self.nodata.band(band).is_some_and(|value| value.fits(self.dtype()));
-        !bands.clone().any(nodata)
-            && bands.clone().all(|band| self.dataset_band(band).is_some())
+        !self.has_nodata()
+            && self.has_all_bands(None)
             && !self.dtype().is_float()
             && self.mask().is_none()
             && self.alpha_band().is_none()

@@ -172,7 +172,7 @@ pub fn open_entries(
         Window::light(thread_count(options.threads)),
         observer,
         || (),
-        |(), ticket| Ok(open_entry(&entries[ticket.index as usize])),
+        |(), ticket| Ok(open_entry(&entries[ticket.index as usize], options.read)),
         |_| 0,
         |_, result| {
             match result {
@@ -222,10 +222,12 @@ enum State {
     Stale,
 }
 
-fn open_entry(entry: &Entry) -> Result<(Source, State)> {
+fn open_entry(entry: &Entry, options: ReadOptions) -> Result<(Source, State)> {
     let path = &entry.path;
     let mut state = State::Read;
-    if let Some(saved) = &entry.saved {
+    // An index does not hold where the blocks of overviews lie.
+    let enough = |saved: &Source| !options.overviews || saved.dataset.overviews.is_empty();
+    if let Some(saved) = entry.saved.as_ref().filter(|saved| saved.overridden || enough(saved)) {
         let stamp = stamp_of(&fs::metadata(path).at(path)?);
         if (stamp.len, stamp.modified_ns) == (saved.stamp.len, saved.stamp.modified_ns) {
             return Ok((Source { stamp, ..(**saved).clone() }, State::Saved));
@@ -236,7 +238,8 @@ fn open_entry(entry: &Entry) -> Result<(Source, State)> {
         }
         state = State::Stale;
     }
-    let source = open_source(path)?;
+    let source = open_any(path, options)?;
+    source.dataset.check_placed()?;
     match &entry.overrides {
         Some(overrides) => Ok((overrides.apply(source).at(path)?, state)),
         None => Ok((source, state)),

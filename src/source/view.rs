@@ -25,6 +25,9 @@ impl Rescale {
     }
 }
 
+/// Colours of a colour map.
+const COLORS: u32 = 3;
+
 /// What of a dataset is a source. The default is all of it, as it is.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct View {
@@ -32,18 +35,72 @@ pub struct View {
     /// kernel neither. All without one.
     pub window: Option<Window>,
     /// For each band of the source the band of the dataset, counted from 0; `None` for a band of which
-    /// this source has no samples (all of them are invalid). All bands in order without one.
+    /// this source has no samples: all of them are invalid, but those of the mosaic's alpha band are
+    /// opaque where the pixel is valid. All bands in order without one.
     pub bands: Option<Arc<[Option<u32>]>>,
     /// Change of the valid samples, by band of the source. Validity is judged before it.
     pub rescale: Option<Arc<[Rescale]>>,
     /// Internal mask and alpha of the dataset do not make pixels invalid.
     pub ignore_mask: bool,
+    /// The bands are those of the dataset's colour map (0 red, 1 green, 2 blue), which its first band
+    /// points into; all three without a band map. Validity is judged by the index.
+    pub expand_palette: bool,
+    /// The bands chosen above are only some of the source's, which has no samples of the others.
+    pub among: Option<Among>,
+}
+
+/// Where the bands of a view stand among those of its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Among {
+    /// Band of the source that the first band of the view is, from 0.
+    pub first: u32,
+    /// Bands of the source.
+    pub count: u32,
+}
+
+/// What a band of a source is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    /// This band of the dataset.
+    Band(u32),
+    /// This colour (0 red, 1 green, 2 blue) of what the first band of the dataset points to.
+    Color(u32),
 }
 
 impl View {
     /// Whether it is all of the dataset, as it is.
     pub fn is_whole(&self) -> bool {
         *self == View::default()
+    }
+
+    /// Bands that the view has of a dataset of `bands` bands, those that it has none of included.
+    pub fn band_count(&self, bands: u32) -> u32 {
+        let all = if self.expand_palette { COLORS } else { bands };
+        let own =
+            self.bands.as_ref().map_or(all, |map| u32::try_from(map.len()).unwrap_or(u32::MAX));
+        self.among.map_or(own, |among| among.count)
+    }
+
+    /// What a band of the source is made from; `None` where the source has no samples of it.
+    pub fn pick(&self, band: u32, bands: u32) -> Option<Pick> {
+        let band = self.own_band(band)?;
+        let all = if self.expand_palette { COLORS } else { bands };
+        let picked = match &self.bands {
+            Some(map) => map.get(band as usize).copied().flatten(),
+            None => (band < all).then_some(band),
+        };
+        picked.map(if self.expand_palette { Pick::Color } else { Pick::Band })
+    }
+
+    /// Change of a band of the source; `None` for none.
+    pub fn rescale_of(&self, band: u32) -> Option<Rescale> {
+        let rescale = self.rescale.as_ref()?.get(self.own_band(band)? as usize).copied();
+        rescale.filter(|rescale| *rescale != Rescale::NONE)
+    }
+
+    /// Number within the view of a band of the source.
+    fn own_band(&self, band: u32) -> Option<u32> {
+        self.among.map_or(Some(band), |among| band.checked_sub(among.first))
     }
 
     /// Checks a view against the dataset that it is of.
@@ -63,6 +120,7 @@ impl View {
             );
             return refuse("source window", reason);
         }
+        let bands = if self.expand_palette { COLORS } else { bands };
         let own = self.bands.as_ref().map_or(bands as usize, |map| map.len());
         if own == 0 {
             return refuse("bands", "none are chosen".into());

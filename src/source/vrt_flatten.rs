@@ -100,6 +100,7 @@ fn entry(flat: Flat, grid: &GeoTransform, vrt: &Vrt, band_count: usize) -> Resul
         bands: Some(all().map(|band| band.map(|b| b.band)).collect()),
         rescale: (!plain).then(|| rescale.into()),
         ignore_mask: !flat.use_mask,
+        ..View::default()
     };
     let overrides = Overrides {
         nodata,

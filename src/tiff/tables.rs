@@ -63,11 +63,16 @@ impl Tables {
         extent: (u64, u64),
         target: &mut dyn Target,
     ) -> Result<()> {
+        self.note(index, extent);
+        self.pending.insert(index, extent);
+        if self.pending.len() >= PENDING_ENTRIES { self.write(target) } else { Ok(()) }
+    }
+
+    /// Remembers an entry that stands in the file.
+    pub(crate) fn note(&mut self, index: u64, extent: (u64, u64)) {
         if self.count <= 4 {
             self.short.insert(index, extent);
         }
-        self.pending.insert(index, extent);
-        if self.pending.len() >= PENDING_ENTRIES { self.write(target) } else { Ok(()) }
     }
 
     /// Writes what is pending, neighbours together.

@@ -13,6 +13,7 @@
 
 use crate::codec::{Compression, Predictor};
 use crate::crs::Crs;
+use crate::digest::digest;
 use crate::error::{Error, ErrorKind, InputError, Result};
 use crate::geometry::{GeoTransform, Size};
 use crate::io::Target;
@@ -20,6 +21,7 @@ use crate::sample::{DataType, Nodata};
 use crate::tiff::cog;
 use crate::tiff::directory::{Directory, describe_image, describe_mask, describe_overview};
 use crate::tiff::gdal_metadata::GdalMetadata;
+use crate::tiff::layout::TABLE_PAGE;
 use crate::tiff::tables::Tables;
 
 /// What was written is sent on its way to the disk after this many bytes, so that the end need not wait
@@ -147,6 +149,8 @@ pub struct Writer {
     unflushed: u64,
     /// A block with its leader and trailer.
     frame: Vec<u8>,
+    /// Sum of the digests of all blocks.
+    digest: u64,
 }
 
 impl std::fmt::Debug for Writer {
@@ -163,15 +167,106 @@ impl Writer {
     ///
     /// # Errors
     /// As the target says.
-    pub fn create(mut target: Box<dyn Target>, spec: ImageSpec) -> Result<Writer> {
+    pub fn create(target: Box<dyn Target>, spec: ImageSpec) -> Result<Writer> {
+        Ok(Writer::resume(target, spec, None)?.0)
+    }
+
+    /// As [`Writer::create`], with the blocks that an earlier run left before byte `end`, if the sum of
+    /// their digests is `digest`. Returns whether it is; if not, the file begins anew.
+    ///
+    /// # Errors
+    /// As the target says.
+    pub fn resume(
+        mut target: Box<dyn Target>,
+        spec: ImageSpec,
+        kept: Option<(u64, u64)>,
+    ) -> Result<(Writer, bool)> {
         let (levels, end) = reserve_tables(&spec, 16);
         let end = end.next_multiple_of(16);
         if !spec.big_tiff && end > CLASSIC_BYTES {
             return Err(too_large());
         }
+        if kept.is_some() {
+            let (target, spec) = (target, spec);
+            let mut writer =
+                Writer { target, spec, levels, end, unflushed: 0, frame: Vec::new(), digest: 0 };
+            if let Some((kept_end, digest)) = kept
+                && kept_end >= end
+                && writer.find_blocks(kept_end)? == Some(digest)
+            {
+                writer.target.set_len(kept_end)?;
+                (writer.end, writer.digest) = (kept_end, digest);
+                return Ok((writer, true));
+            }
+            let Writer { mut target, spec, .. } = writer;
+            target.set_len(0)?;
+            return Writer::resume(target, spec, None);
+        }
         // What no block is written for reads as zeros: a sparse block.
         target.set_len(end)?;
-        Ok(Writer { target, spec, levels, end, unflushed: 0, frame: Vec::new() })
+        let writer =
+            Writer { target, spec, levels, end, unflushed: 0, frame: Vec::new(), digest: 0 };
+        Ok((writer, false))
+    }
+
+    /// Takes in the tables of the file, but for blocks at or beyond `end`. Returns the sum of the digests
+    /// of all blocks; `None` if the file is none of ours.
+    fn find_blocks(&mut self, end: u64) -> Result<Option<u64>> {
+        let (first, target) = (self.end, self.target.as_mut());
+        let (mut sum, mut bytes) = (0u64, Vec::new());
+        let tables =
+            self.levels.iter_mut().flat_map(|level| [Some(&mut level.image), level.mask.as_mut()]);
+        for (number, tables) in tables.flatten().enumerate() {
+            for page in (0..tables.count).step_by(TABLE_PAGE as usize) {
+                let count = TABLE_PAGE.min(tables.count - page);
+                let Ok(entries) = tables.read(target, page, count) else { return Ok(None) };
+                for (index, (offset, len)) in (page..).zip(entries).filter(|(_, e)| *e != (0, 0)) {
+                    if offset >= end {
+                        tables.set(index, (0, 0), target)?;
+                        continue;
+                    }
+                    if offset < first || offset + len > end {
+                        return Ok(None);
+                    }
+                    bytes.resize(len as usize, 0);
+                    if target.read_exact_at(offset, &mut bytes).is_err() {
+                        return Ok(None);
+                    }
+                    tables.note(index, (offset, len));
+                    sum = sum.wrapping_add(block_digest(number as u64, index, offset, &bytes));
+                }
+            }
+            tables.write(target)?;
+        }
+        Ok(Some(sum))
+    }
+
+    /// Where the next block goes, and the sum of the digests of all blocks: what [`Writer::resume`] asks
+    /// for.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.end, self.digest)
+    }
+
+    /// Whether the target keeps a journal.
+    pub(crate) fn keeps_journal(&self) -> bool {
+        self.target.keeps_journal()
+    }
+
+    /// Sees to it that all blocks so far are on the disk, and then a journal that `write` fills.
+    ///
+    /// # Errors
+    /// As the target says.
+    pub(crate) fn save_journal(
+        &mut self,
+        write: &mut dyn FnMut(&mut dyn std::io::Write) -> std::io::Result<()>,
+    ) -> Result<()> {
+        for level in &mut self.levels {
+            level.image.write(self.target.as_mut())?;
+            if let Some(mask) = &mut level.mask {
+                mask.write(self.target.as_mut())?;
+            }
+        }
+        Ok(self.target.save_journal(write)?)
     }
 
     /// Appends the encoded bytes of a block: column `bx` and row `by` of blocks of a level, 0 for full
@@ -190,6 +285,8 @@ impl Writer {
         if !self.spec.big_tiff && self.end + len > CLASSIC_BYTES - (1 << 20) {
             return Err(too_large());
         }
+        let images = if self.spec.mask { 2 } else { 1 };
+        let number = u64::from(level) * images + u64::from(plane == Plane::Mask);
         let Some(tables) = self.levels.get_mut(level as usize) else {
             return Err(no_such("a block of a level"));
         };
@@ -211,6 +308,7 @@ impl Writer {
             self.end += len;
         }
         tables.set(index, (at, len), self.target.as_mut())?;
+        self.digest = self.digest.wrapping_add(block_digest(number, index, at, bytes));
         self.unflushed += len;
         if self.unflushed >= FLUSH_BYTES {
             self.target.flush()?;
@@ -241,6 +339,7 @@ impl Writer {
             )?;
             last.sync()?;
             last.publish()?;
+            self.target.give_up();
             return Ok(len);
         }
         let first = self.end.next_multiple_of(2);
@@ -306,6 +405,12 @@ pub(crate) fn header(spec: &ImageSpec, first: u64) -> Vec<u8> {
     let mut header = b"II\x2a\0".to_vec();
     header.extend_from_slice(&first.to_le_bytes()[..4]);
     header
+}
+
+/// The digest of a block at its place in the tables and in the file.
+fn block_digest(table: u64, index: u64, offset: u64, bytes: &[u8]) -> u64 {
+    let place: Vec<u8> = [table, index, offset].iter().flat_map(|v| v.to_le_bytes()).collect();
+    digest(digest(0, &place), bytes)
 }
 
 pub(crate) fn too_large() -> Error {

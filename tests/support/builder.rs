@@ -33,6 +33,8 @@ pub(crate) struct Geotiff {
     pub(crate) big_endian: bool,
     pub(crate) codec: Codec,
     pub(crate) predictor: bool,
+    /// Internal mask, true where valid: `row * width + col`.
+    pub(crate) mask: Option<Vec<bool>>,
 }
 
 /// A small generator (SplitMix64) so that tests need no crate for random numbers.
@@ -93,13 +95,42 @@ impl Geotiff {
             big_endian: false,
             codec: Codec::None,
             predictor: false,
+            mask: None,
         }
+    }
+
+    /// A picture of any type whose samples a function of band, row and column gives.
+    pub(crate) fn typed(
+        [width, height, bands]: [usize; 3],
+        dtype: (u16, u16),
+        mut value: impl FnMut(usize, usize, usize) -> f64,
+    ) -> Geotiff {
+        let mut picture = Geotiff::new(1, 1, 1, 0);
+        (picture.width, picture.height, picture.bands, picture.dtype) =
+            (width, height, bands, dtype);
+        picture.samples.clear();
+        for band in 0..bands {
+            for row in 0..height {
+                for col in 0..width {
+                    picture.samples.extend(encode(dtype, value(band, row, col)));
+                }
+            }
+        }
+        picture
+    }
+
+    /// A sample as a number.
+    pub(crate) fn value(&self, band: usize, row: usize, col: usize) -> f64 {
+        let bytes = self.sample_bytes();
+        let at = ((band * self.height + row) * self.width + col) * bytes;
+        decode(self.dtype, &self.samples[at..at + bytes])
     }
 
     /// Moves the corner by whole pixels (right, down).
     pub(crate) fn moved(mut self, cols: f64, rows: f64) -> Geotiff {
-        self.transform[0] += cols * self.transform[1];
-        self.transform[3] += rows * self.transform[5];
+        let [_, dx, rx, _, ry, dy] = self.transform;
+        self.transform[0] += cols * dx + rows * rx;
+        self.transform[3] += cols * ry + rows * dy;
         self
     }
 
@@ -115,6 +146,10 @@ impl Geotiff {
                 part.samples.extend_from_slice(&self.samples[at..at + width * bytes]);
             }
         }
+        part.mask = self.mask.as_ref().map(|mask| {
+            let rows = (row..row + height).map(|r| r * self.width + col);
+            rows.flat_map(|at| mask[at..at + width].iter().copied()).collect()
+        });
         part
     }
 
@@ -143,7 +178,12 @@ impl Geotiff {
             out.resize(out.len().next_multiple_of(8), 0);
         }
         let entries = self.entries(&offsets, &counts);
-        self.directory(&entries, &mut out);
+        let link = if self.big { 8 } else { 4 };
+        let link = self.directory(&entries, &mut out, link);
+        if let Some(mask) = &self.mask {
+            let entries = self.mask_entries(mask, &mut out);
+            self.directory(&entries, &mut out, link);
+        }
         std::fs::write(path, out).expect("the temporary folder is writable");
     }
 
@@ -314,7 +354,49 @@ impl Geotiff {
         values.iter().flat_map(|v| self.uint(*v, bytes)).collect()
     }
 
-    fn directory(&self, entries: &[(u16, u16, u64, Vec<u8>)], out: &mut Vec<u8>) {
+    /// Writes a mask of one bit a pixel in one strip, as GDAL does; returns its entries.
+    fn mask_entries(&self, mask: &[bool], out: &mut Vec<u8>) -> Vec<(u16, u16, u64, Vec<u8>)> {
+        let (at, start) = (out.len() as u64, out.len());
+        for row in mask.chunks_exact(self.width) {
+            for bits in row.chunks(8) {
+                let byte =
+                    bits.iter().enumerate().fold(0, |b, (k, v)| b | (u8::from(*v) << (7 - k)));
+                out.push(byte);
+            }
+        }
+        let count = (out.len() - start) as u64;
+        out.resize(out.len().next_multiple_of(8), 0);
+        let long = |v: u64| match self.big {
+            true => (16, 1, self.uint(v, 8)),
+            false => (4, 1, self.uint(v, 4)),
+        };
+        let short = |v: u64| (3, 1, self.uint(v, 2));
+        let (width, height) = (self.width as u64, self.height as u64);
+        [
+            // NewSubfileType: a mask. PhotometricInterpretation 4: the same.
+            (254, (4, 1, self.uint(4, 4))),
+            (256, long(width)),
+            (257, long(height)),
+            (258, short(1)),
+            (259, short(1)),
+            (262, short(4)),
+            (273, long(at)),
+            (277, short(1)),
+            (278, long(height)),
+            (279, long(count)),
+            (284, short(1)),
+        ]
+        .map(|(tag, (kind, count, v))| (tag, kind, count, v))
+        .into()
+    }
+
+    /// Writes a directory and its place at `link`; returns where its own link to the next one stands.
+    fn directory(
+        &self,
+        entries: &[(u16, u16, u64, Vec<u8>)],
+        out: &mut Vec<u8>,
+        link: usize,
+    ) -> usize {
         let word = if self.big { 8 } else { 4 };
         let mut body = self.uint(entries.len() as u64, if self.big { 8 } else { 2 });
         for (tag, kind, count, values) in entries {
@@ -332,8 +414,33 @@ impl Geotiff {
         }
         body.extend(self.uint(0, word));
         let at = self.uint(out.len() as u64, word);
-        let place = if self.big { 8 } else { 4 };
-        out[place..place + word].copy_from_slice(&at);
+        out[link..link + word].copy_from_slice(&at);
         out.extend(body);
+        out.len() - word
+    }
+}
+
+/// A number as a little-endian sample.
+#[expect(clippy::cast_possible_truncation, reason = "the caller's numbers fit")]
+fn encode(dtype: (u16, u16), value: f64) -> Vec<u8> {
+    match dtype {
+        (32, 3) => (value as f32).to_le_bytes().to_vec(),
+        (64, 3) => value.to_le_bytes().to_vec(),
+        (bits, _) => (value as i64).to_le_bytes()[..usize::from(bits) / 8].to_vec(),
+    }
+}
+
+fn decode(dtype: (u16, u16), bytes: &[u8]) -> f64 {
+    let mut all = [0u8; 8];
+    all[..bytes.len()].copy_from_slice(bytes);
+    let bits = u64::from_le_bytes(all);
+    match dtype {
+        (32, 3) => f64::from(f32::from_bits(u32::try_from(bits).expect("four bytes"))),
+        (64, 3) => f64::from_bits(bits),
+        (width, 2) => {
+            let up = 64 - u32::from(width);
+            (bits << up).cast_signed() as f64 / 2f64.powi(up.cast_signed())
+        }
+        _ => bits as f64,
     }
 }

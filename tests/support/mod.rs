@@ -7,6 +7,8 @@
 )]
 
 pub(crate) mod builder;
+pub(crate) mod mosaics;
+pub(crate) mod oracle;
 pub(crate) mod reader;
 
 use std::ffi::OsStr;
