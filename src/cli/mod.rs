@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use smalti::engine::stats::BandStats;
 use smalti::engine::{self, Report};
-use smalti::error::{Error, ErrorKind, InputError};
+use smalti::error::{Error, InputError};
 use smalti::io::kept_work;
 use smalti::mosaic::Mosaic;
 use smalti::source::open::is_among;

@@ -1,6 +1,7 @@
 //! Places sources of any CRS in one CRS (SPEC §4.1 to §4.3, §4.6, §6): co-registered groups of each CRS, their
 //! transformations, and the box and pixel size of each source in the mosaic's CRS.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::crs::Crs;
@@ -80,6 +81,31 @@ pub struct Reprojection {
     pub shift: Option<DatumShift>,
     /// Rules that other programs have others for.
     pub notes: Vec<String>,
+}
+
+/// `2 inputs from EPSG:4267 (NAD27): NAD27 to WGS 84 (4), accuracy 10 m, for -124.8, 24.4 to -66.9, 49.4`.
+impl fmt::Display for Reprojection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inputs = if self.sources == 1 { "input" } else { "inputs" };
+        write!(f, "{} {inputs} from {}", self.sources, self.from)?;
+        match &self.shift {
+            None => f.write_str(": same datum")?,
+            Some(shift) => {
+                write!(f, ": {}", shift.name)?;
+                match shift.accuracy_m {
+                    Some(metres) => write!(f, ", accuracy {metres} m")?,
+                    None => f.write_str(", accuracy unknown")?,
+                }
+                if let Some([west, south, east, north]) = shift.area {
+                    write!(f, ", for longitudes {west} to {east}, latitudes {south} to {north}")?;
+                }
+            }
+        }
+        for note in &self.notes {
+            write!(f, "; {note}")?;
+        }
+        Ok(())
+    }
 }
 
 /// All sources, placed.

@@ -164,8 +164,17 @@ mod tests {
         (GeoTransform::north_up(x, y, res, res).unwrap(), Size { width, height })
     }
 
+    fn candidates(rasters: &[(GeoTransform, Size)]) -> Vec<Candidate> {
+        let candidate = |(transform, size): &(GeoTransform, Size)| Candidate {
+            bounds: transform.bounds(*size),
+            resolution: transform.resolution(),
+        };
+        rasters.iter().map(candidate).collect()
+    }
+
     fn grid(rasters: &[(GeoTransform, Size)], options: &TargetOptions) -> ([f64; 6], Size) {
-        let (transform, size) = target_grid(rasters, options, &rasters[0].0).unwrap();
+        let (transform, size) =
+            target_grid(&candidates(rasters), options, &rasters[0].0).unwrap();
         (transform.coefficients(), size)
     }
 
@@ -210,6 +219,6 @@ mod tests {
         let rasters = [raster(0.0, 10.0, 1.0, 10, 10)];
         let bounds = Some(Bounds { min_x: 10.0, min_y: 0.0, max_x: 20.0, max_y: 10.0 });
         let options = TargetOptions { bounds, ..Default::default() };
-        assert!(target_grid(&rasters, &options, &rasters[0].0).is_err());
+        assert!(target_grid(&candidates(&rasters), &options, &rasters[0].0).is_err());
     }
 }
