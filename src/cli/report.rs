@@ -179,6 +179,13 @@ pub(crate) fn details(mosaic: &Mosaic, report: &Report) {
     row("sources", count(mosaic.sources().len() as u64, "file"));
     let crs = mosaic.grid.crs.as_ref().map_or("no CRS".to_owned(), |crs| clean(&crs.to_string()));
     row("grid", format!("{crs}, pixel {res_x} × {res_y}"));
+    let spellings = mosaic.spellings();
+    if spellings > 1 {
+        row("crs", format!("written in {spellings} ways that mean the same, and taken as one"));
+    }
+    for reprojection in mosaic.reprojections() {
+        row("warp", clean(&reprojection.to_string()));
+    }
     row(
         "bounds",
         format!("{}, {}, {}, {}", bounds.min_x, bounds.min_y, bounds.max_x, bounds.max_y),

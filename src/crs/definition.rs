@@ -14,8 +14,6 @@ pub(super) struct Definition {
     pub(super) base: Base,
     /// `None` for a geographic CRS.
     pub(super) projection: Option<Projection>,
-    /// Where it is meant to be used: west, south, east, north in degrees.
-    pub(super) area: Option<[f64; 4]>,
     pub(super) vertical: Option<Vertical>,
 }
 
@@ -83,25 +81,18 @@ impl Definition {
         let row = table::crs(id)?;
         let name = Some(row.name);
         match row.kind {
-            CrsKindRow::Geographic { datum, unit, area } => {
+            CrsKindRow::Geographic { datum, unit } => {
                 let base = Base::of_datum(datum, unit)?;
-                Some(Definition {
-                    id: Some(id),
-                    name,
-                    base,
-                    projection: None,
-                    area,
-                    vertical: None,
-                })
+                Some(Definition { id: Some(id), name, base, projection: None, vertical: None })
             }
             CrsKindRow::Geographic3d { flat } => {
                 Some(Definition { id: Some(id), name, ..Definition::of_code(flat)? })
             }
-            CrsKindRow::Projected { base, parameters, unit, axes, area } => {
+            CrsKindRow::Projected { base, parameters, unit, axes } => {
                 let base = Definition::of_code(base)?.base;
                 let params = Params::parse(&parameters)?.on(base.datum.ellipsoid);
                 let projection = Some(Projection { params, unit: unit.size, axes });
-                Some(Definition { id: Some(id), name, base, projection, area, vertical: None })
+                Some(Definition { id: Some(id), name, base, projection, vertical: None })
             }
             CrsKindRow::Compound { horizontal, vertical } => {
                 let heights = Vertical::of_code(vertical)?;
@@ -124,16 +115,6 @@ impl Definition {
         };
         // The unit of a projected CRS's base changes no coordinate.
         projections && self.base.same_as(&other.base)
-    }
-
-    /// Whether both mean the same CRS, heights included.
-    pub(super) fn same_as(&self, other: &Definition) -> bool {
-        let heights = match (&self.vertical, &other.vertical) {
-            (Some(a), Some(b)) => a.same_as(b),
-            (None, None) => true,
-            _ => false,
-        };
-        heights && self.same_horizontal(other)
     }
 
     /// Length of the unit of a map in metres, size of that of a geographic CRS in radians.
@@ -230,10 +211,6 @@ impl Vertical {
                 name: Some(name.to_owned()),
             },
         }
-    }
-
-    fn same_as(&self, other: &Vertical) -> bool {
-        self.reference == other.reference && close(self.unit, other.unit)
     }
 }
 

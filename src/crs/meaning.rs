@@ -199,14 +199,7 @@ fn geographic(keys: &KeySet) -> Result<Definition, Opaque> {
         Some(base) => {
             let id = base.datum.id.and_then(table::geographic_of_datum);
             let coded = id.and_then(Definition::of_code);
-            let plain = Definition {
-                id: None,
-                name: None,
-                base,
-                projection: None,
-                area: None,
-                vertical: None,
-            };
+            let plain = Definition { id: None, name: None, base, projection: None, vertical: None };
             Ok(coded.filter(|coded| coded.same_horizontal(&plain)).unwrap_or(plain))
         }
         None => {
@@ -403,7 +396,7 @@ fn of_parameters(keys: &KeySet, unit: f64, base: Option<Base>) -> Result<Definit
 fn finish(params: Params, axes: [u8; 2], unit: f64, base: Base) -> Definition {
     let params = params.on(base.datum.ellipsoid);
     let projection = Some(Projection { params, unit, axes });
-    let plain = Definition { id: None, name: None, base, projection, area: None, vertical: None };
+    let plain = Definition { id: None, name: None, base, projection, vertical: None };
     let coded = to_keys::find_code(&plain).and_then(Definition::of_code);
     match coded {
         Some(mut coded) => {

@@ -101,20 +101,6 @@ impl Params {
             && names.into_iter().all(|name| same(name, self.value(name), other.value(name)))
     }
 
-    /// UTM zone (1 to 60) and whether it is a southern one.
-    pub(super) fn utm_zone(&self) -> Option<(u8, bool)> {
-        let south = self.value("y_0") != 0.0;
-        let zone = ((self.value("lon_0") + 183.0) / 6.0).round();
-        let is_zone = (1.0..=60.0).contains(&zone);
-        let utm = Params::utm(zone as u8, south);
-        (is_zone && self.same_as(&utm)).then_some((zone as u8, south))
-    }
-
-    fn utm(zone: u8, south: bool) -> Params {
-        let values = [("zone", f64::from(zone))];
-        Params::new("utm", values, south.then_some("south"))
-    }
-
     fn canonicalize(&mut self) {
         let rename = |name: &str| match name {
             "k_0" | "k0" => Some("k"),
@@ -233,8 +219,6 @@ mod tests {
         }
         assert!(!parse("+proj=sinu").same_as(&parse("+proj=moll")));
         assert!(!parse("+proj=sinu").same_as(&parse("+proj=sinu +lon_0=1e-9")));
-        assert_eq!(parse("+proj=utm +zone=60 +south").utm_zone(), Some((60, true)));
-        assert_eq!(parse("+proj=tmerc +lon_0=15.1 +k=0.9996 +x_0=500000").utm_zone(), None);
         assert_eq!(
             parse("+proj=sinu +lon_0=3 +x_0=1.5").to_string(),
             "+proj=sinu +lon_0=3 +x_0=1.5"

@@ -140,7 +140,7 @@ pub(super) fn parse(text: &str) -> Result<Definition, String> {
     let base = base(&words)?;
     let name = words.text("title").map(str::to_owned);
     let vertical = vertical(&words)?;
-    let plain = Definition { id: None, name, base, projection: None, area: None, vertical };
+    let plain = Definition { id: None, name, base, projection: None, vertical };
     if matches!(proj, "longlat" | "latlong" | "latlon" | "lonlat") {
         return Ok(plain);
     }
@@ -408,7 +408,7 @@ mod tests {
     use super::*;
 
     fn is(text: &str, code: u32) -> bool {
-        parse(text).unwrap().same_as(&Definition::of_code(Id::epsg(code)).unwrap())
+        parse(text).unwrap().same_horizontal(&Definition::of_code(Id::epsg(code)).unwrap())
     }
 
     #[test]

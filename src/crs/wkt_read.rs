@@ -156,7 +156,7 @@ fn geographic(node: &Node) -> Result<Definition, String> {
     let base = base(node)?;
     let name = node.text(0).map(str::to_owned);
     let vertical = ellipsoidal_heights(node);
-    Ok(Definition { id: None, name, base, projection: None, area: None, vertical })
+    Ok(Definition { id: None, name, base, projection: None, vertical })
 }
 
 /// ESRI writes heights as `VERTCS` beside the CRS.
@@ -273,7 +273,7 @@ fn projected(node: &Node) -> Result<Definition, String> {
     };
     let name = node.text(0).map(str::to_owned);
     let vertical = ellipsoidal_heights(node);
-    Ok(Definition { id: None, name, base, projection: Some(projection), area: None, vertical })
+    Ok(Definition { id: None, name, base, projection: Some(projection), vertical })
 }
 
 /// Metres in one unit of a map.

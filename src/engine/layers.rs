@@ -742,7 +742,8 @@ impl<P: Sample> LayerWorker<P> {
         let on_axes = matches!(mapping, Mapping::Axis { .. });
         let points = !nearest && !area && !on_axes;
         if points {
-            self.row_taps.fill(mosaic.kernel, &view.patch(&canvas.samples[..pixels], 0), places);
+            let patch = view.patch(&canvas.samples[..pixels], 0);
+            self.row_taps.fill(mosaic.kernel, &patch, places, planes == 1);
         }
         for band in 0..bands {
             let plane = if planes == 1 { 0 } else { band };

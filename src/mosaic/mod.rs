@@ -175,9 +175,10 @@ impl Mosaic {
     /// [`crate::error::ErrorKind::Input`] if the sources disagree in what must be common, or the
     /// options cannot be met.
     pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
-        let Placing { crs, references, places, foreign, candidates } =
-            reproject::place(&sources, options)?;
         bands::arrange(&mut sources, options)?;
+        let placing = reproject::place(&sources, options)?;
+        let seen = placing.seen();
+        let Placing { crs, references, places, foreign, candidates, .. } = placing;
         let facts = BandFacts::merge(&sources, options)?;
         agree::check_computed(&sources, &facts, options)?;
         let bands = sources.first().map_or(0, Source::bands);
@@ -195,7 +196,6 @@ impl Mosaic {
         let by_value = validity == ValidityOutput::Nodata || options.nodata.is_some();
         let nodata = if by_value { output_nodata(&sources, options, dtype)? } else { None };
         let nodata_mode = nodata_mode(&facts, options, source_dtype)?;
-        let seen: Vec<Candidate> = candidates.iter().flatten().copied().collect();
         let (transform, size) = match &options.like {
             Some(grid) => (grid.transform, grid.size),
             None => {
@@ -523,8 +523,44 @@ impl Mosaic {
         layer::stack(&groups, &above)
     }
 
+    /// CRSs of the sources that are written in several ways and mean one: the number of ways.
+    pub fn spellings(&self) -> usize {
+        let mut seen: Vec<&Arc<crate::crs::Crs>> = Vec::new();
+        for crs in self.sources.iter().filter_map(|source| source.dataset.crs.as_ref()) {
+            // Equal keys share one `Arc`, so few are compared.
+            if !seen.iter().any(|other| Arc::ptr_eq(other, crs) || ***other == **crs) {
+                seen.push(crs);
+            }
+        }
+        let own = self.grid.crs.as_ref();
+        seen.iter().filter(|crs| own.is_some_and(|own| own.same_horizontal(crs))).count()
+    }
+
     /// What the user should know before the run.
     pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = self.off_grid();
+        let guessed =
+            self.reprojections.iter().filter(|r| r.shift.as_ref().is_some_and(|s| s.is_ballpark));
+        warnings.extend(guessed.map(|reprojection| {
+            Warning::Other(format!("reprojected without a datum operation: {reprojection}"))
+        }));
+        let warped =
+            |id: usize| matches!(self.groups[self.places[id].group as usize].1, Mapping::Warped);
+        let lost =
+            self.warped_boxes.iter().enumerate().filter(|(id, b)| warped(*id) && **b == NO_BOX);
+        match lost.clone().next() {
+            Some((id, _)) => warnings.push(Warning::Other(format!(
+                "{} inputs lie outside of what {} can show and are left out, e.g. {}",
+                lost.count(),
+                self.grid.crs.as_ref().map_or_else(String::new, |crs| crs.to_string()),
+                self.sources[id].path().display()
+            ))),
+            None => {}
+        }
+        warnings
+    }
+
+    fn off_grid(&self) -> Vec<Warning> {
         let mut in_group = vec![0usize; self.groups.len()];
         for place in &self.places {
             in_group[place.group as usize] += 1;
@@ -738,9 +774,12 @@ fn check_like(candidates: &[Candidate], transform: &GeoTransform, size: Size) ->
     Err(InputError::Extent(reason).into())
 }
 
+/// A box that no window meets.
+const NO_BOX: [f64; 4] = [-2.0, -2.0, -1.0, -1.0];
+
 /// The box of a warped source in grid pixels; one that no window meets where it does not map.
 fn warped_box(candidate: Option<Candidate>, grid: &GeoTransform) -> [f64; 4] {
-    let Some(candidate) = candidate else { return [-2.0, -2.0, -1.0, -1.0] };
+    let Some(candidate) = candidate else { return NO_BOX };
     let bounds = footprint::grown(candidate.bounds);
     let [left, top] = grid.invert(bounds.min_x, bounds.max_y);
     let [right, bottom] = grid.invert(bounds.max_x, bounds.min_y);

@@ -1,6 +1,7 @@
 //! Places sources of any CRS in one CRS (SPEC §4.1 to §4.3, §4.6, §6): co-registered groups of each CRS, their
 //! transformations, and the box and pixel size of each source in the mosaic's CRS.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::crs::Crs;
@@ -82,6 +83,31 @@ pub struct Reprojection {
     pub notes: Vec<String>,
 }
 
+/// `2 inputs from EPSG:4267 (NAD27): NAD27 to WGS 84 (4), accuracy 10 m, for -124.8, 24.4 to -66.9, 49.4`.
+impl fmt::Display for Reprojection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inputs = if self.sources == 1 { "input" } else { "inputs" };
+        write!(f, "{} {inputs} from {}", self.sources, self.from)?;
+        match &self.shift {
+            None => f.write_str(": same datum")?,
+            Some(shift) => {
+                write!(f, ": {}", shift.name)?;
+                match shift.accuracy_m {
+                    Some(metres) => write!(f, ", accuracy {metres} m")?,
+                    None => f.write_str(", accuracy unknown")?,
+                }
+                if let Some([west, south, east, north]) = shift.area {
+                    write!(f, ", for longitudes {west} to {east}, latitudes {south} to {north}")?;
+                }
+            }
+        }
+        for note in &self.notes {
+            write!(f, "; {note}")?;
+        }
+        Ok(())
+    }
+}
+
 /// All sources, placed.
 pub(super) struct Placing {
     pub(super) crs: Option<Arc<Crs>>,
@@ -91,9 +117,21 @@ pub(super) struct Placing {
     pub(super) foreign: Vec<Option<Foreign>>,
     /// By source; `None` where nothing of it maps into the mosaic's CRS.
     pub(super) candidates: Vec<Option<Candidate>>,
+    /// Of groups whose sources fill a rectangle: the grid sees that as one raster, however it is cut into
+    /// sources.
+    whole: Vec<(u32, Candidate)>,
+    /// Sources that the grid sees by their group.
+    in_whole: Vec<bool>,
 }
 
 impl Placing {
+    /// What the grid is made from.
+    pub(super) fn seen(&self) -> Vec<Candidate> {
+        let single = self.candidates.iter().zip(&self.in_whole).filter(|(_, in_whole)| !**in_whole);
+        let whole = self.whole.iter().map(|(_, candidate)| *candidate);
+        single.filter_map(|(candidate, _)| *candidate).chain(whole).collect()
+    }
+
     /// The warps of a grid, by group.
     pub(super) fn warps(
         foreign: Vec<Option<Foreign>>,
@@ -137,6 +175,8 @@ pub(super) fn place(sources: &[Source], options: &MosaicOptions) -> Result<Placi
         places: vec![nowhere; sources.len()],
         foreign: Vec::new(),
         candidates: vec![None; sources.len()],
+        whole: Vec::new(),
+        in_whole: vec![false; sources.len()],
     };
     for (index, (own, ids)) in classes.iter().enumerate() {
         place_class(
@@ -152,7 +192,19 @@ pub(super) fn place(sources: &[Source], options: &MosaicOptions) -> Result<Placi
         && classes.len() > 1
     {
         let wanted = wanted(options);
-        settle_turns(&mut placing.candidates, |id| own.contains(&(id as u32)), turn, wanted);
+        settle_turns(
+            &mut placing.candidates,
+            |id| own.binary_search(&(id as u32)).is_ok(),
+            turn,
+            wanted,
+        );
+        for (member, candidate) in &mut placing.whole {
+            let Some(own) = placing.candidates[*member as usize] else { continue };
+            let middle = |b: Bounds| (b.min_x + b.max_x) / 2.0;
+            let shift = ((middle(own.bounds) - middle(candidate.bounds)) / turn).round() * turn;
+            candidate.bounds.min_x += shift;
+            candidate.bounds.max_x += shift;
+        }
     }
     Ok(placing)
 }
@@ -216,6 +268,15 @@ fn place_class(
         let allow_ballpark = options.reproject.allow_ballpark;
         let transformer =
             Transformer::new(crs, &target, &TransformOptions { place, allow_ballpark })?;
+        let rectangles: Vec<[f64; 4]> = members.iter().map(rectangle).collect();
+        let whole = [left, top, right, bottom];
+        let print = fills(whole, &rectangles)
+            .then(|| footprint::footprint(&transformer, reference, whole, &world));
+        if let Some(print) = print.flatten() {
+            let candidate = Candidate { bounds: print.bounds, resolution: [print.resolution; 2] };
+            placing.whole.push((ids[members[0]], candidate));
+            members.iter().for_each(|at| placing.in_whole[ids[*at] as usize] = true);
+        }
         for at in members {
             let print = footprint::footprint(&transformer, reference, rectangle(&at), &world);
             placing.candidates[ids[at] as usize] = print
@@ -225,6 +286,33 @@ fn place_class(
     }
     placing.references.extend(references);
     Ok(())
+}
+
+/// Whether rectangles leave nothing of a larger one uncovered. They lie at whole pixels.
+fn fills([left, top, right, bottom]: [f64; 4], rectangles: &[[f64; 4]]) -> bool {
+    let edges = |low: usize, high: usize, ends: [f64; 2]| {
+        let mut edges: Vec<f64> =
+            rectangles.iter().flat_map(|r| [r[low], r[high]]).chain(ends).collect();
+        edges.sort_by(f64::total_cmp);
+        edges.dedup();
+        edges
+    };
+    let (xs, ys) = (edges(0, 2, [left, right]), edges(1, 3, [top, bottom]));
+    // Enough for ten thousand tiles in rows; what is more ragged is no single raster.
+    const MOST_CELLS: usize = 1 << 22;
+    let (cols, rows) = (xs.len() - 1, ys.len() - 1);
+    if cols.saturating_mul(rows) > MOST_CELLS {
+        return false;
+    }
+    let mut covered = vec![false; cols * rows];
+    let at = |edges: &[f64], value: f64| edges.partition_point(|edge| *edge < value);
+    for [l, t, r, b] in rectangles {
+        let (first, last) = (at(&xs, *l), at(&xs, *r));
+        for row in at(&ys, *t)..at(&ys, *b) {
+            covered[row * cols + first..row * cols + last].fill(true);
+        }
+    }
+    covered.iter().all(|covered| *covered)
 }
 
 /// The mosaic's CRS.

@@ -212,6 +212,15 @@ impl Sums {
 /// first tap.
 fn push_taps(kernel: Kernel, center: f64, scale: f64, weights: &mut Vec<f64>) -> i64 {
     let stretch = scale.max(1.0);
+    if kernel == Kernel::Bilinear && stretch == 1.0 {
+        let first = floor_index(center - 0.5);
+        let fraction = center - 0.5 - first as f64;
+        weights.push(1.0 - fraction);
+        if fraction > 0.0 {
+            weights.push(fraction);
+        }
+        return first;
+    }
     let radius = kernel.radius() * stretch;
     let start = weights.len();
     let first = floor_index(center - radius + 0.5);
@@ -253,14 +262,23 @@ struct PlaceTaps {
 }
 
 impl RowTaps {
-    /// Finds the taps of a point kernel at `places` in the window of `patch`.
-    pub fn fill<P: Sample>(&mut self, kernel: Kernel, patch: &Patch<'_, P>, places: &[Place]) {
+    /// Finds the taps of a point kernel at `places` in the window of `patch`. If its validity is that of
+    /// all bands (`shared`), places that are invalid have none.
+    pub fn fill<P: Sample>(
+        &mut self,
+        kernel: Kernel,
+        patch: &Patch<'_, P>,
+        places: &[Place],
+        shared: bool,
+    ) {
         self.taps.clear();
         self.weights.clear();
         for place in places {
             let start = self.weights.len();
             let mut taps = PlaceTaps { index: 0, start, columns: 0, rows: 0 };
-            if place.u.is_finite() && place.v.is_finite() {
+            let [col, row] = place.nearest();
+            let wanted = !shared || patch.get(col, row).is_some();
+            if wanted && place.u.is_finite() && place.v.is_finite() {
                 let scale = place.scale();
                 let weights = &mut self.weights;
                 let col = push_taps(kernel, rounded(place.u), scale[0], weights);

@@ -73,14 +73,12 @@ pub(super) struct CrsRow {
     pub(super) is_preferred: bool,
 }
 
-/// What a CRS is made of. Boxes are `west, south, east, north` in degrees; `east < west` where they
-/// cross 180°.
+/// What a CRS is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum CrsKindRow {
     Geographic {
         datum: Id,
         unit: UnitRow,
-        area: Option<[f64; 4]>,
     },
     /// Three-dimensional form of a geographic CRS.
     Geographic3d {
@@ -92,7 +90,6 @@ pub(super) enum CrsKindRow {
         parameters: String,
         unit: UnitRow,
         axes: [u8; 2],
-        area: Option<[f64; 4]>,
     },
     Vertical {
         unit: UnitRow,
@@ -142,18 +139,13 @@ fn parse_crs(fields: &[&str]) -> Option<CrsRow> {
         Some(UnitRow { code: text(code).parse().unwrap_or(0), size })
     };
     let kind = match text(0) {
-        "G" => CrsKindRow::Geographic {
-            datum: Id::from_short(text(2))?,
-            unit: unit(4)?,
-            area: parse_box(text(6)),
-        },
+        "G" => CrsKindRow::Geographic { datum: Id::from_short(text(2))?, unit: unit(4)? },
         "3" => CrsKindRow::Geographic3d { flat: Id::from_short(text(2))? },
         "P" => CrsKindRow::Projected {
             base: Id::from_short(text(2))?,
             parameters: text(3).to_owned(),
             unit: unit(4)?,
             axes: *text(6).as_bytes().first_chunk()?,
-            area: parse_box(text(7)),
         },
         "V" => CrsKindRow::Vertical { unit: unit(3)? },
         "K" => CrsKindRow::Compound {
