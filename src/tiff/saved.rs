@@ -191,12 +191,13 @@ fn bad(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::open::open_source;
+    use crate::tiff::reader::Dataset;
     use std::path::Path;
 
     fn relief() -> Layout {
-        let source = open_source(Path::new("fixtures/sources/relief_1.tif"));
-        source.expect("it is a fixture").dataset.image.clone()
+        let path = Path::new("fixtures/sources/relief_1.tif");
+        let file = std::fs::File::open(path).expect("it is a fixture");
+        Dataset::open(path, &file, &()).expect("it is a fixture").image
     }
 
     #[test]
