@@ -210,17 +210,22 @@ fn statistics(path: &Path, found: &mut Findings) {
                 count(invalid, "sample")
             ));
         }
-        let Some(band) = source.dataset.shared.metadata.bands.get(index) else { continue };
-        for item in &band.items {
-            if let Some(wanted) = statistic(stats, &item.name) {
-                // 12 digits were written, of sums in another order.
-                let stated = item.value.trim().parse::<f64>().unwrap_or(f64::NAN);
-                let near = (stated - wanted).abs() <= 1e-9 * wanted.abs().max(stated.abs());
-                if !near && stated.to_bits() != wanted.to_bits() {
-                    let (name, band) = (&item.name, index + 1);
-                    found.fault(format!("band {band}: {name} says {stated}, it is {wanted}"));
-                }
-            }
+    }
+    let stated = File::open(path).at(path).and_then(|file| inventory::stated_statistics(&file));
+    let stated = match stated {
+        Ok(stated) => stated,
+        Err(error) => return found.fault(error.to_string()),
+    };
+    for (band, name, value) in stated {
+        let Some(wanted) = bands.get(band as usize).and_then(|stats| statistic(stats, &name))
+        else {
+            continue;
+        };
+        // 12 digits were written, of sums in another order.
+        let stated = value.trim().parse::<f64>().unwrap_or(f64::NAN);
+        let near = (stated - wanted).abs() <= 1e-9 * wanted.abs().max(stated.abs());
+        if !near && stated.to_bits() != wanted.to_bits() {
+            found.fault(format!("band {}: {name} says {stated}, it is {wanted}", band + 1));
         }
     }
 }

@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Place, Result, ResultExt};
+use crate::error::{FormatError, Place, Result, ResultExt};
 use crate::io::ReadAt;
 use crate::raster::AnyRaster;
 use crate::tiff::FileOf;
 use crate::tiff::ifd::HeaderReader;
 use crate::tiff::layout::{Extent, Layout};
 use crate::tiff::reader::{BlockId, Scratch};
+use crate::tiff::tag;
 
 /// One image of a file.
 #[derive(Debug, Clone)]
@@ -29,11 +30,7 @@ pub fn images(source: &dyn ReadAt) -> Result<Vec<Image>> {
     let (reader, first) = HeaderReader::open(source)?;
     let (directories, odd) = reader.directories(first)?;
     if let Some(odd) = odd {
-        return Err(crate::error::FormatError::Text {
-            what: "the chain of directories",
-            reason: odd,
-        }
-        .into());
+        return Err(FormatError::Text { what: "the chain of directories", reason: odd }.into());
     }
     let image = |(index, ifd): (usize, &crate::tiff::ifd::Ifd)| {
         let place = Place::Ifd(u32::try_from(index).unwrap_or(u32::MAX));
@@ -41,6 +38,31 @@ pub fn images(source: &dyn ReadAt) -> Result<Vec<Image>> {
         Ok(Image { kind: reader.number(ifd, 254)?.unwrap_or(0), layout })
     };
     directories.iter().enumerate().map(image).collect()
+}
+
+/// The statistics that the first image states in its `GDAL_METADATA`: band (from 0), name, text.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Format`] if the metadata do not parse.
+pub fn stated_statistics(source: &dyn ReadAt) -> Result<Vec<(u32, String, String)>> {
+    let (reader, first) = HeaderReader::open(source)?;
+    let (directories, _) = reader.directories(first)?;
+    let text = match directories.first() {
+        Some(ifd) => reader.text(ifd, tag::GDAL_METADATA)?.unwrap_or_default(),
+        None => String::new(),
+    };
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let document = roxmltree::Document::parse(&text)
+        .map_err(|error| FormatError::Text { what: "GDAL_METADATA", reason: error.to_string() })?;
+    let items = document.descendants().filter(|node| node.has_tag_name("Item"));
+    let statistic = |node: roxmltree::Node<'_, '_>| {
+        let name = node.attribute("name").filter(|name| name.starts_with("STATISTICS_"))?;
+        let band = node.attribute("sample")?.parse().ok()?;
+        Some((band, name.to_owned(), node.text().unwrap_or_default().to_owned()))
+    };
+    Ok(items.filter_map(statistic).collect())
 }
 
 impl Image {
