@@ -1,5 +1,7 @@
 //! Blocks that are copied as they are (SPEC §8.5): how many, that they are right, and what must not be copied.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;

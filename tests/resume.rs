@@ -1,6 +1,8 @@
 //! Runs that end early and are gone on with (SPEC §8.8): the same bytes in the end, whatever ended them, and
 //! nothing trusted that is not the same request's.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;

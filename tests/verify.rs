@@ -1,5 +1,7 @@
 //! Receipts, and what `verify` finds with and without them (SPEC §8.10).
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::fs;

@@ -153,7 +153,7 @@ pub(crate) fn save<T: Sample>(
         for (key, pending) in &pyramid.pending {
             match key {
                 Key::Block(level, bx, by) => {
-                    out.words(&[0, (*level).into(), (*bx).into(), (*by).into()])?
+                    out.words(&[0, (*level).into(), (*bx).into(), (*by).into()])?;
                 }
                 Key::Region(region) => {
                     out.words(&[1, region.level.into()])?;
@@ -229,11 +229,11 @@ pub(crate) struct Kept<T> {
 pub(crate) fn load<T: Sample>(
     journal: impl Read,
     fingerprint: u64,
-    mut pyramid: Option<&mut Pyramid<T>>,
+    pyramid: Option<&mut Pyramid<T>>,
 ) -> Result<Option<Kept<T>>> {
     let mut from = In { from: BufReader::with_capacity(1 << 18, journal), digest: 0 };
     // Anything that does not parse is not ours: the run starts anew.
-    match read(&mut from, fingerprint, pyramid.as_deref_mut()) {
+    match read(&mut from, fingerprint, pyramid) {
         Ok(kept) => Ok(kept),
         Err(error) => {
             log::debug!("journal: {error}");

@@ -25,12 +25,19 @@ pub(crate) fn levels(mosaic: &Mosaic, options: &WriteOptions) -> Result<Option<L
     let thematic = |band: &BandMetadata| {
         band.items.iter().any(|item| item.name == "LAYER_TYPE" && item.value == "thematic")
     };
-    let categorical = palette || facts.metadata.bands.iter().any(thematic);
+    let complex = mosaic.dtype.is_complex();
+    let categorical = palette || complex || facts.metadata.bands.iter().any(thematic);
     let default = if categorical { OverviewKernel::Nearest } else { OverviewKernel::Average };
     let kernel = options.overview_kernel.unwrap_or(default);
-    if palette && !matches!(kernel, OverviewKernel::Nearest | OverviewKernel::Mode) {
-        let reason =
-            format!("{} would mix the entries of a palette; take nearest or mode", kernel.name());
+    if (palette || complex) && !matches!(kernel, OverviewKernel::Nearest | OverviewKernel::Mode) {
+        let name = kernel.name();
+        let reason = if palette {
+            format!("{name} would mix the entries of a palette; take nearest or mode")
+        } else {
+            format!(
+                "{name} is for real samples; complex ones are copied only: take nearest or mode"
+            )
+        };
         return Err(InputError::Option { option: "--overview-resampling", reason }.into());
     }
     let round = if options.cog { Rounding::Down } else { Rounding::Up };
