@@ -159,6 +159,7 @@ struct RowScratch<P> {
     /// A second row of validity, where bands have their own.
     spare: Vec<u8>,
     places: Vec<Place>,
+    spots: Vec<Spot>,
     blank: Vec<P>,
     invalid: Vec<u8>,
 }
@@ -192,6 +193,7 @@ impl<P: Sample> LayerWorker<P> {
                 typed: Vec::new(),
                 spare: Vec::new(),
                 places: Vec::new(),
+                spots: Vec::new(),
                 blank: Vec::new(),
                 invalid: Vec::new(),
             },
@@ -662,6 +664,9 @@ impl<P: Sample> LayerWorker<P> {
         sink: &mut dyn TileSink,
     ) -> Result<()> {
         let mosaic = task.mosaic();
+        if sink.is_full(part) {
+            return Ok(());
+        }
         let Some([left, top, right, bottom]) = mosaic.reference_box(task.layer, part, &mut self.warp) else {
             return Ok(());
         };
@@ -708,7 +713,8 @@ impl<P: Sample> LayerWorker<P> {
         sink: &mut dyn TileSink,
     ) {
         let (mosaic, planes, width) = (task.mosaic(), task.planes(), part.width as usize);
-        let RowScratch { valid, values, weights, covered, places, typed, .. } = &mut self.row;
+        let RowScratch { valid, values, weights, covered, places, typed, spots, .. } =
+            &mut self.row;
         mosaic.places(task.layer, part, part.row + row, &mut self.warp, places);
         covered.clear();
         // A point kernel looks at the pixel under the centre anyway.
@@ -726,12 +732,27 @@ impl<P: Sample> LayerWorker<P> {
         typed.resize(if nearest { bands * width } else { 0 }, P::ZERO);
         let (gatherer, axes) = (&mut self.gatherer, [&self.cols, &self.rows]);
         let on_axes = matches!(mapping, Mapping::Axis { .. });
-        let by_points = !on_axes && !area && !nearest && planes == 1;
+        let by_points = !on_axes && !area && planes == 1;
         if by_points {
+            spots.clear();
             let patch = view.patch(&canvas.samples[..pixels], 0);
             for (x, place) in places.iter().enumerate() {
-                let [col, row] = place.nearest();
-                if place.u.is_nan() || patch.get(col, row).is_none() {
+                let Some(found) = Spot::new(x, place) else { continue };
+                let (nearest_at, first) = found;
+                if patch.get(nearest_at[0], nearest_at[1]).is_none() {
+                    continue;
+                }
+                valid[x] = 1;
+                if nearest {
+                    let at = view.all_valid(nearest_at, [1, 1]).unwrap_or(0);
+                    spots.push(Spot { start: at, ..first.0 });
+                    continue;
+                }
+                if mosaic.kernel == Kernel::Bilinear
+                    && first.0.is_plain(place)
+                    && let Some(start) = view.all_valid(first.1, [2, 2])
+                {
+                    spots.push(Spot { start, ..first.0 });
                     continue;
                 }
                 let (first, count) = gatherer.weigh(mosaic.kernel, place);
@@ -747,7 +768,16 @@ impl<P: Sample> LayerWorker<P> {
                         }
                     };
                 }
-                valid[x] = 1;
+            }
+            for band in 0..bands {
+                let samples = &canvas.samples[band * pixels..][..pixels];
+                if nearest {
+                    let row = &mut typed[band * width..(band + 1) * width];
+                    spots.iter().for_each(|spot| row[spot.x] = samples[spot.start]);
+                } else {
+                    let row = &mut values[band * width..(band + 1) * width];
+                    spots.iter().for_each(|spot| row[spot.x] = spot.blend(samples, stride));
+                }
             }
         }
         for band in (0..bands).filter(|_| !by_points) {
@@ -803,6 +833,51 @@ struct Feed {
     planes: usize,
     carried: usize,
     span: usize,
+}
+
+/// Where one pixel of a row takes its sample, or its four.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    /// Column in the row.
+    x: usize,
+    /// Index of the first sample.
+    start: usize,
+    /// Weights of the second column and row.
+    fraction: [f64; 2],
+}
+
+impl Spot {
+    /// The pixel under a place's centre, and the spot with the first of four pixels about it; `None` if the place is
+    /// nowhere. Positions are whole 2^-20 px, so all of this is exact.
+    fn new(x: usize, place: &Place) -> Option<([i64; 2], (Spot, [i64; 2]))> {
+        const BITS: u32 = 20;
+        const STEPS: f64 = (1u32 << BITS) as f64;
+        const HALF: i64 = 1 << (BITS - 1);
+        let ticks = [place.u, place.v].map(|position| position * STEPS);
+        // NaN is not less than anything.
+        if !ticks.iter().all(|t| t.abs() < 9.0e15) {
+            return None;
+        }
+        let ticks = ticks.map(|t| (t + 0.5f64.copysign(t)) as i64);
+        let first = ticks.map(|t| (t - HALF) >> BITS);
+        let fraction = ticks.map(|t| ((t - HALF) & (2 * HALF - 1)) as f64 / STEPS);
+        Some((ticks.map(|t| t >> BITS), (Spot { x, start: 0, fraction }, first)))
+    }
+
+    /// Whether a bilinear kernel is not stretched here and has four taps.
+    fn is_plain(&self, place: &Place) -> bool {
+        let [ux, uy, vx, vy] = place.jacobian;
+        let shrinks = ux * ux + uy * uy <= 1.0 && vx * vx + vy * vy <= 1.0;
+        shrinks && self.fraction[0] > 0.0 && self.fraction[1] > 0.0
+    }
+
+    /// Bilinear, with the arithmetic of [`Gatherer::dot`].
+    fn blend<P: Sample>(&self, samples: &[P], stride: usize) -> f64 {
+        let [fx, fy] = self.fraction;
+        let (upper, lower) = (&samples[self.start..][..2], &samples[self.start + stride..][..2]);
+        let line = |row: &[P]| (1.0 - fx) * row[0].to_f64() + fx * row[1].to_f64();
+        (1.0 - fy) * line(upper) + fy * line(lower)
+    }
 }
 
 /// A composite, as kernels see it.
