@@ -24,7 +24,7 @@ fn help_mentions_every_option() {
     let options = "--input-list --resolution --res --bounds --tap --like --overlap --src-nodata --nodata \
         --nodata-mode --on-nodata-clash --alpha --mask --dtype --memory --cache-fraction --threads --io \
         --chunk --interleave --compress --level --predictor --bigtiff --sparse --stats --assign-crs \
-        --override-crs --cog --overviews --overview-resampling --overwrite --skip-bad --quiet --verbose --json --output";
+        --override-crs --cog --overviews --overview-resampling --resume --receipt --overwrite --skip-bad --quiet --verbose --json --output";
     let missing: Vec<&str> = options.split_whitespace().filter(|o| !help.contains(o)).collect();
     assert_eq!(missing, Vec::<&str>::new(), "not in the help:\n{help}");
     for short in ["-o", "-c", "-q", "-v"] {

@@ -1,6 +1,8 @@
 //! Replays what fuzzing has found (`fixtures/fuzz`), then mutates files and streams with a seeded
 //! generator. Coverage-guided fuzzers run the same targets (`support/targets.rs`).
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 mod targets;
 
 /// Inputs in fixtures/fuzz: the first byte names the target.
-const CORPUS: usize = 0;
+const CORPUS: usize = 1;
 /// Mutated inputs in all.
 const CASES: u32 = 200_000;
 /// An input must be done within this time.

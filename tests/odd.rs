@@ -1,6 +1,8 @@
 //! GeoTIFFs of the rarer kinds: bit counts, codecs, bit orders, linked images. Samples must be those that
 //! were written, or that GDAL decodes (`fixtures/generate/odd.py`).
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -12,9 +14,9 @@ use smalti::tiff::reader::{BlockId, Dataset, Part, ReadOptions, Scratch};
 use support::{TestEnv, csv, fixtures, sha256};
 
 /// TIFFs in fixtures/odd, without those beside others.
-const FILES: usize = 95;
+const FILES: usize = 102;
 /// Rows of its table: images, masks, overviews.
-const IMAGES: usize = 103;
+const IMAGES: usize = 110;
 
 fn part_of(name: &str) -> Part {
     let index = |text: &str| text.parse().unwrap();
@@ -203,4 +205,43 @@ fn bad_blocks_fail_the_run_or_are_left_out() {
         picture.samples.chunks(96).map(|row| row[64..].iter().all(|v| *v == 0)).collect();
     // Three bands of 80 rows, of which the last 16 lost their right part.
     assert_eq!(valid.iter().filter(|lost| **lost).count(), 3 * 16);
+}
+
+/// A BigTIFF whose pixels lie beyond 4 GiB, in a file that is a hole but for both ends.
+#[test]
+fn offsets_beyond_four_gib_are_followed() {
+    use std::io::{Seek, SeekFrom, Write};
+    const FAR: u64 = 5 << 30;
+    // Tag, type, count, value: LONG8 where it can be.
+    let entries: [(u16, u16, u64, u64); 8] = [
+        (256, 16, 1, 16),
+        (257, 16, 1, 16),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 16, 1, FAR),
+        (278, 16, 1, 16),
+        (279, 16, 1, 256),
+    ];
+    let mut bytes = b"II\x2B\0\x08\0\0\0".to_vec();
+    bytes.extend(16u64.to_le_bytes());
+    bytes.extend((entries.len() as u64).to_le_bytes());
+    for (tag, field, count, value) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(field.to_le_bytes());
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.extend(0u64.to_le_bytes());
+    let env = TestEnv::new();
+    let mut file = File::create(env.path("far.tif")).unwrap();
+    file.write_all(&bytes).unwrap();
+    file.seek(SeekFrom::Start(FAR)).unwrap();
+    let pixels: Vec<u8> = (0..=255).collect();
+    file.write_all(&pixels).unwrap();
+    let source = open_any(&env.path("far.tif"), ReadOptions::default()).unwrap();
+    assert_eq!(read(&source.dataset, Part::Image)[4], sha256(&pixels));
+    file.set_len(FAR + 255).unwrap();
+    let error = open_any(&env.path("far.tif"), ReadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("truncated: a block of pixels ends at byte 5368709376"), "{error}");
 }

@@ -9,15 +9,18 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use smalti::ErrorKind;
 use smalti::geometry::Bounds;
 use smalti::mosaic::target::{Resolution, TargetOptions};
-use smalti::mosaic::{MosaicOptions, NodataMode, Overlap};
+use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode, Overlap};
 use smalti::resample::Kernel;
 use smalti::sample::{DataType, Nodata};
+use smalti::source::open::open_source;
 
 use support::builder::{Geotiff, Random};
 use support::mosaics::{DTYPES, Files, difference, kernels, read_all};
 use support::oracle::{Composite, Place, Placed};
+use support::{fixtures, reader};
 
 // ---- split and merge -----------------------------------------------------------------------------
 
@@ -434,4 +437,230 @@ fn tolerance_of(
         (_, 3) => moved,
         _ => 0.5 + moved.max(0.03),
     }
+}
+
+// ---- GDAL ----------------------------------------------------------------------------------------
+
+/// The kernels of a fixture's bands.
+const BANDS: [Kernel; 7] = [
+    Kernel::Nearest,
+    Kernel::Bilinear,
+    Kernel::Cubic,
+    Kernel::CubicSpline,
+    Kernel::Lanczos,
+    Kernel::Average,
+    Kernel::Rms,
+];
+
+#[test]
+fn kernels_on_single_sources_are_gdals() {
+    let [mut pictures, mut compared, mut corners] = [0usize; 3];
+    for name in ["uint8", "int16", "uint16", "float32", "float64"] {
+        let path = fixtures("kernels").join(format!("source_{name}.tif"));
+        let source = reader::read(&path).unwrap();
+        let is_float = name.starts_with('f');
+        for ratio in ["0.5", "0.75", "1.2", "2", "3", "6"] {
+            let expected = fixtures("kernels").join(format!("{name}_{ratio}.tif"));
+            if !expected.exists() {
+                continue;
+            }
+            let want = reader::read(&expected).unwrap();
+            pictures += 1;
+            let ratio: f64 = ratio.parse().unwrap();
+            for (band, kernel) in BANDS.into_iter().enumerate() {
+                let res = Resolution::Fixed([10.0 * ratio; 2]);
+                let target = TargetOptions { resolution: res, ..TargetOptions::default() };
+                let options = MosaicOptions { target, kernel, ..MosaicOptions::default() };
+                let mosaic = Mosaic::new(vec![open_source(&path).unwrap()], &options).unwrap();
+                let (got, _) = read_all(&mosaic).unwrap();
+                assert_eq!(
+                    [got.size().width as usize, got.size().height as usize],
+                    [want.width, want.height]
+                );
+                let number = |p: &reader::Picture, band, row, col| -> f64 {
+                    p.show(band, row, col).parse().unwrap()
+                };
+                let all = (0..source.height).flat_map(|r| (0..source.width).map(move |c| (r, c)));
+                let all = all.map(|(r, c)| number(&source, 0, r, c));
+                let (low, high) = all.fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
+                let tolerance = if is_float { 1e-5 * (high - low) } else { 1.0 };
+                for row in 0..want.height {
+                    for col in 0..want.width {
+                        // In corners so little of a kernel with negative lobes is left that bilinear
+                        // weights take over (SPEC §5.6); GDAL has no such guard.
+                        let edge = |at: usize, side: usize| {
+                            (at.min(side - 1 - at) as f64 + 0.5) * ratio < ratio.max(1.0)
+                        };
+                        let lobes = matches!(kernel, Kernel::Cubic | Kernel::Lanczos);
+                        if lobes && edge(col, want.width) && edge(row, want.height) {
+                            corners += 1;
+                            continue;
+                        }
+                        let (g, w) =
+                            (got.get_f64(0, col as u32, row as u32), number(&want, band, row, col));
+                        let at = format!("{name} {ratio} {kernel:?} at {col}, {row}");
+                        assert!((g - w).abs() <= tolerance, "{at}: {g}, GDAL has {w}");
+                        compared += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(pictures, 29);
+    assert!(compared > 90_000 && corners < 1000, "{compared} compared, {corners} corners");
+}
+
+// ---- limits ---------------------------------------------------------------------------------------
+
+fn fixed(res: f64) -> TargetOptions {
+    TargetOptions { resolution: Resolution::Fixed([res, res]), ..TargetOptions::default() }
+}
+
+/// A thousand source pixels a pixel, and all of a source in one pixel.
+#[test]
+fn huge_downsampling_is_its_brute_force() {
+    let mut random = Random(8);
+    let picture = Geotiff::typed([1100, 1030, 1], (16, 1), |_, row, col| {
+        ((row * 13 + col * 7) % 4000) as f64 + random.below(3000) as f64
+    });
+    let files = Files::new(std::slice::from_ref(&picture));
+    let composite = Composite::new(vec![Placed::new(&picture, 0, [0, 0], None)], Overlap::Last);
+    let mut compared = 0;
+    for res in [10_000.0, 11_000.0] {
+        for kernel in kernels() {
+            let options = MosaicOptions {
+                target: fixed(res),
+                kernel,
+                dtype: Some(DataType::F64),
+                ..MosaicOptions::default()
+            };
+            let mosaic = files.mosaic(&options).unwrap();
+            assert_eq!(mosaic.grid.size.pixels(), 1, "{res}");
+            let (got, valid) = read_all(&mosaic).unwrap();
+            let place = Place::new(mosaic.grid.transform.coefficients(), picture.transform, 0, 0);
+            let want = composite.at(kernel, &place, 0.0).unwrap();
+            let value = got.get_f64(0, 0, 0);
+            let near = |w: &f64| (value - w).abs() <= 1e-9 * w.abs();
+            assert!(
+                valid.is_valid(0, 0, 0) && want.values.iter().any(near),
+                "{kernel:?}: {value}, {want:?}"
+            );
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 28);
+}
+
+/// A source of one pixel is that value wherever its footprint is, under every kernel, and nothing else.
+#[test]
+fn one_pixel_is_a_constant() {
+    let mut picture = Geotiff::typed([1, 1, 1], (16, 1), |_, _, _| 1234.0);
+    let mut cases = 0;
+    for flip in [1.0, -1.0] {
+        picture.transform[5] = -10.0 * flip;
+        let files = Files::new(std::slice::from_ref(&picture));
+        for kernel in kernels() {
+            for (res, count) in [(2.5, 16), (10.0, 1), (3.0, 9), (25.0, 1), (4000.0, 1)] {
+                let options =
+                    MosaicOptions { target: fixed(res), kernel, ..MosaicOptions::default() };
+                let mosaic = files.mosaic(&options).unwrap();
+                assert_eq!(mosaic.grid.size.pixels(), count);
+                let (got, valid) = read_all(&mosaic).unwrap();
+                // The centre of a pixel that is more than twice as large lies outside: half-open.
+                let inside = res < 20.0;
+                for at in 0..mosaic.grid.size.width {
+                    assert_eq!(valid.is_valid(0, at, at), inside, "{kernel:?} {res}");
+                    let share =
+                        if kernel == Kernel::Sum { (res / 10.0).min(1.0).powi(2) } else { 1.0 };
+                    // The last of three pixels of 3 m ends at 9 m: all of it is covered.
+                    let want = if inside { (1234.0 * share).round() } else { 0.0 };
+                    assert_eq!(got.get_f64(0, at, at), want, "{kernel:?} {res}");
+                    cases += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(cases, 2 * 14 * (4 + 1 + 3 + 1 + 1));
+}
+
+/// 10 pixels in 3 of 4: the last centre lies on the right edge, which is outside.
+#[test]
+fn a_centre_beyond_the_footprint_is_no_data() {
+    let picture = Geotiff::typed([10, 8, 1], (8, 1), |_, _, _| 9.0);
+    let files = Files::new(&[picture]);
+    let mut cases = 0;
+    for kernel in kernels() {
+        for valid_fraction in [0.0, 0.4, 0.5, 0.6, 1.0] {
+            let options = MosaicOptions {
+                target: TargetOptions {
+                    resolution: Resolution::Fixed([40.0, 20.0]),
+                    ..TargetOptions::default()
+                },
+                kernel,
+                valid_fraction,
+                ..MosaicOptions::default()
+            };
+            let mosaic = files.mosaic(&options).unwrap();
+            let (_, valid) = read_all(&mosaic).unwrap();
+            let row: Vec<bool> = (0..3).map(|col| valid.is_valid(0, col, 1)).collect();
+            assert_eq!(row, [true, true, false], "{kernel:?} {valid_fraction}");
+            cases += 1;
+        }
+    }
+    assert_eq!(cases, 14 * 5);
+}
+
+/// Half of a pixel covered: valid up to a fraction of a half, for area kernels; others do not ask.
+#[test]
+fn valid_fraction_counts_covered_area() {
+    let mut picture =
+        Geotiff::typed([4, 4, 1], (8, 1), |_, _, col| if col % 2 == 0 { 50.0 } else { 7.0 });
+    picture.nodata = Some("7".to_owned());
+    let files = Files::new(&[picture]);
+    let mut cases = 0;
+    for kernel in kernels() {
+        for (valid_fraction, covered) in
+            [(0.0, true), (0.49, true), (0.5, true), (0.51, false), (1.0, false)]
+        {
+            let options = MosaicOptions {
+                target: fixed(20.0),
+                kernel,
+                valid_fraction,
+                ..MosaicOptions::default()
+            };
+            let mosaic = files.mosaic(&options).unwrap();
+            let (_, valid) = read_all(&mosaic).unwrap();
+            // The centre of (0, 0) lies at the corner of four pixels: nearest takes (1, 1), a hole.
+            assert_eq!(
+                valid.is_valid(0, 0, 0),
+                kernel.is_area() && covered,
+                "{kernel:?} {valid_fraction}"
+            );
+            cases += 1;
+        }
+    }
+    assert_eq!(cases, 14 * 5);
+}
+
+/// What cannot be held is an error of its kind, not a try to hold it.
+#[test]
+fn too_many_pixels_under_one_are_refused() {
+    let near = Geotiff::typed([1, 1, 1], (8, 1), |_, _, _| 9.0);
+    let is_limit = |error: smalti::Error| matches!(error.kind(), ErrorKind::Limit { .. });
+    // 6000 × 6000 pixels at once, of which two hold anything: kernels that sort them.
+    let files = Files::new(&[near.clone(), near.clone().moved(5999.0, 5999.0)]);
+    let mut cases = 0;
+    for kernel in [Kernel::Mode, Kernel::Min, Kernel::Max, Kernel::Med, Kernel::Q1, Kernel::Q3] {
+        let options = MosaicOptions { target: fixed(60_000.0), kernel, ..MosaicOptions::default() };
+        assert!(is_limit(read_all(&files.mosaic(&options).unwrap()).unwrap_err()), "{kernel:?}");
+        cases += 1;
+    }
+    // A row of 20 million pixels.
+    let files = Files::new(&[near.clone(), near.moved(2e7, 0.0)]);
+    for kernel in [Kernel::Average, Kernel::Bilinear, Kernel::Lanczos, Kernel::Sum, Kernel::Rms] {
+        let options = MosaicOptions { target: fixed(2e8), kernel, ..MosaicOptions::default() };
+        assert!(is_limit(read_all(&files.mosaic(&options).unwrap()).unwrap_err()), "{kernel:?}");
+        cases += 1;
+    }
+    assert_eq!(cases, 11);
 }

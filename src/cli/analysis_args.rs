@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use smalti::mosaic::Overlap;
 use smalti::sample::Nodata;
 
-use crate::cli::args::{BandArgs, FormatArgs, GridArgs, InputArgs, PixelArgs, RunArgs};
+use crate::cli::args::{FormatArgs, GridArgs, InputArgs, PixelArgs, RunArgs};
 use crate::cli::values;
 
 /// Which mosaic.
@@ -67,9 +67,6 @@ pub(crate) struct PlanArgs {
     pub(crate) pixels: PixelArgs,
 
     #[command(flatten)]
-    pub(crate) bands: BandArgs,
-
-    #[command(flatten)]
     pub(crate) format: FormatArgs,
 
     #[command(flatten)]
@@ -96,9 +93,6 @@ pub(crate) struct ExplainArgs {
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
-
-    #[command(flatten)]
-    pub(crate) bands: BandArgs,
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
@@ -182,9 +176,6 @@ pub(crate) struct PreviewArgs {
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
-
-    #[command(flatten)]
-    pub(crate) bands: BandArgs,
 
     /// Replace OUT.png if it exists
     #[arg(long)]

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Print the values of all bands at points
     Sample(SampleArgs),
+    /// Check a GeoTIFF: its structure, that every block decodes, its statistics; with a receipt all bytes
+    Verify(VerifyArgs),
     /// Save the virtual mosaic as JSON, to open it at once later, or as a VRT for GDAL
     Index(Box<IndexArgs>),
     /// Show what a mosaic would be, what it would cost, and what is wrong, without writing it
@@ -71,9 +73,6 @@ pub(crate) struct MosaicArgs {
 
     #[command(flatten)]
     pub(crate) pixels: PixelArgs,
-
-    #[command(flatten)]
-    pub(crate) bands: BandArgs,
 
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -215,6 +214,9 @@ pub(crate) struct PixelArgs {
     /// Say which pixels are valid by an internal mask
     #[arg(long)]
     pub(crate) mask: bool,
+
+    #[command(flatten)]
+    pub(crate) bands: BandArgs,
 }
 
 /// The output's bands.
@@ -246,6 +248,10 @@ pub(crate) struct FormatArgs {
     /// Replace OUT.tif if it exists; until the new one is complete the old one stays
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    /// Write a receipt: inputs, options, statistics, and digests of all bytes, for `smalti verify`
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) receipt: Option<PathBuf>,
 
     /// Go on with what an earlier run for the same OUT.tif left, if inputs and options are the same
     #[arg(long)]
@@ -333,6 +339,26 @@ pub(crate) struct TalkArgs {
     pub(crate) verbose: u8,
 
     /// Print events as JSON, one a line, on standard output, in place of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `smalti verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// GeoTIFF to check
+    pub(crate) file: PathBuf,
+
+    /// Receipt of the run that wrote it: digests of all bytes
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) receipt: Option<PathBuf>,
+
+    /// Render blocks anew from the inputs that the receipt names, and compare: so many, spread evenly,
+    /// or all
+    #[arg(long, value_name = "N", requires = "receipt", num_args = 0..=1, default_missing_value = "all")]
+    pub(crate) rederive: Option<String>,
+
+    /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

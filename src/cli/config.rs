@@ -11,17 +11,17 @@ use smalti::engine::{
 use smalti::error::{Error, InputError, Result};
 use smalti::grid::Grid;
 use smalti::io::{self, IoMode};
-use smalti::mosaic::target::{Align, Resolution, TargetOptions};
 use smalti::mosaic::reproject::{ReprojectOptions, TargetCrs};
+use smalti::mosaic::target::{Align, Resolution, TargetOptions};
 use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode};
 use smalti::observer::{Observer, Warning};
 use smalti::source::open::{OpenOptions, open_source};
 use smalti::source::sort::SortKey;
 
 use crate::cli::args::{
-    AlignArg, BandArgs, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs,
-    InterleaveArg, IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg,
-    ResolutionArg, RunArgs, SortArg, StatsArg,
+    AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs, InterleaveArg,
+    IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs,
+    SortArg, StatsArg,
 };
 use crate::cli::values::{Chunk, CrsChoice};
 
@@ -52,8 +52,8 @@ pub(crate) fn mosaic_options(
     input: &InputArgs,
     grid: &GridArgs,
     pixels: &PixelArgs,
-    bands: &BandArgs,
 ) -> Result<MosaicOptions> {
+    let bands = &pixels.bands;
     Ok(MosaicOptions {
         target: target_options(grid),
         like: grid.like.as_deref().map(like_grid).transpose()?,
@@ -70,11 +70,11 @@ pub(crate) fn mosaic_options(
         mask: pixels.mask,
         kernel: pixels.resampling,
         valid_fraction: pixels.valid_fraction,
-        reproject: reproject_options(input, grid),
         bands: bands.bands.as_ref().map(|list| list.0.clone()),
         separate: bands.separate,
         expand_palette: bands.expand_palette,
         unscale: bands.unscale,
+        reproject: reproject_options(input, grid),
     })
 }
 
@@ -280,8 +280,7 @@ mod tests {
             (write_options(&args).expect("they are valid"), WriteOptions::default());
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
         let (ours, theirs) = (
-            mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)
-                .expect("they are valid"),
+            mosaic_options(&args.input, &args.grid, &args.pixels).expect("they are valid"),
             MosaicOptions::default(),
         );
         assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
@@ -292,7 +291,7 @@ mod tests {
         let args =
             mosaic(&["--nodata", "-9999", "--bounds", "-10,-5,0,1", "--src-nodata", "-1,-2"]);
         let args = args.expect("it parses");
-        let options = mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands);
+        let options = mosaic_options(&args.input, &args.grid, &args.pixels);
         let options = options.expect("they are valid");
         assert_eq!(options.target.bounds.map(|b| b.min_x), Some(-10.0));
         assert_eq!(options.src_nodata.map(|values| values.len()), Some(2));

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
+use smalti::crs::transform::{TransformOptions, Transformer};
 use smalti::engine::Reader;
 use smalti::error::Result as LibraryResult;
 use smalti::geometry::Window;
 use smalti::io::IoMode;
+use smalti::mosaic::layer::Mapping;
 use smalti::mosaic::{Mosaic, Overlap};
 use smalti::resample::{FLOOR_PX, pixel_index};
 use smalti::with_raster;
@@ -36,8 +38,7 @@ struct Said {
 
 /// Prints what is at the point. Points beyond the mosaic are said to be outside.
 pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Failure> {
-    let mut options =
-        config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels, &args.bands)?;
+    let mut options = config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels)?;
     let entries = inputs::gather(&args.set.inputs, &args.set.input)?;
     inputs::take_hints(&entries.hints, &args.set.grid, &mut options);
     let notes = Notes::new(args.json, stop_flag()?);
@@ -90,9 +91,10 @@ fn ask(mosaic: &Mosaic, window: Window) -> LibraryResult<Vec<Said>> {
     let mut all = Vec::new();
     for id in hits {
         let source = &mosaic.sources()[id as usize];
-        let (mapping, place) = mosaic.placement(id);
-        let [u, v] = mapping.center(window.col, window.row);
-        let (col, row) = (pixel_index(u) - place.col, pixel_index(v) - place.row);
+        let [u, v] = position(mosaic, id, window)?;
+        // What does not map is nowhere.
+        let index = |at: f64| if at.is_finite() { pixel_index(at) } else { -1 };
+        let (col, row) = (index(u), index(v));
         let size = source.size();
         let outside = |at: i64, side: u32| at < 0 || at >= i64::from(side);
         if outside(col, size.width) || outside(row, size.height) {
@@ -110,16 +112,33 @@ fn ask(mosaic: &Mosaic, window: Window) -> LibraryResult<Vec<Said>> {
         all.push(Said {
             id,
             at: [col + i64::from(start.col), row + i64::from(start.row)],
-            position: [
-                u - place.col as f64 + f64::from(start.col),
-                v - place.row as f64 + f64::from(start.row),
-            ],
+            position: [u + f64::from(start.col), v + f64::from(start.row)],
             samples: (0..raster.bands()).map(sample).collect(),
             weights: Vec::new(),
         });
     }
     weigh(mosaic, &mut all);
     Ok(all)
+}
+
+/// Where the centre of a pixel of the mosaic lies in a source, in its pixels. For one of another CRS the
+/// exact transform tells, which the run may approximate by up to `--warp-error`.
+fn position(mosaic: &Mosaic, id: u32, window: Window) -> LibraryResult<[f64; 2]> {
+    let source = &mosaic.sources()[id as usize];
+    let (mapping, place) = mosaic.placement(id);
+    if mapping != Mapping::Warped {
+        let [u, v] = mapping.center(window.col, window.row);
+        return Ok([u - place.col as f64, v - place.row as f64]);
+    }
+    let (Some(own), Some(crs)) = (&source.dataset.crs, &mosaic.grid.crs) else {
+        return Ok([f64::NAN; 2]);
+    };
+    // What the mosaic may do was decided when it was made.
+    let options = TransformOptions { allow_ballpark: true, ..TransformOptions::default() };
+    let mut points = [mosaic.grid.transform.pixel_center(window.col, window.row)];
+    Transformer::new(crs, own, &options)?.forward(&mut points);
+    let [x, y] = points[0];
+    Ok(source.transform().invert(x, y))
 }
 
 /// The share of each source in each band of the result.

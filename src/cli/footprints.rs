@@ -35,7 +35,8 @@ pub(crate) fn run(args: &FootprintsArgs) -> Result<Exit, Failure> {
     let notes = Notes::new(args.quiet, stop_flag()?);
     let opened = inputs::open(&entries, &args.set.input, &args.run, options.overlap, &notes)?;
     let mosaic = Mosaic::new(opened.sources, &options)?;
-    let projector = Projector::new(&mosaic, args.native)?;
+    let native = args.native || args.set.grid.crs.is_some();
+    let projector = Projector::new(&mosaic, native)?;
     projector.note.iter().for_each(|note| notes.add(note));
     if to_stdout {
         let mut out = io::BufWriter::new(io::stdout().lock());

@@ -35,6 +35,7 @@ pub(crate) fn is_grid_chosen(grid: &GridArgs) -> bool {
         || grid.resolution.is_some()
         || grid.bounds.is_some()
         || grid.tap
+        || grid.crs.is_some()
         || grid.like.is_some()
         || !matches!(grid.align, AlignArg::Corner)
 }
@@ -135,19 +136,19 @@ pub(crate) fn open(
     overlap: Overlap,
     observer: &dyn Observer,
 ) -> std::result::Result<Opened, Failure> {
-    open_with(entries, input, config::open_options(input, config::threads(run)), overlap, observer)
+    open_with(entries, input, &config::open_options(input, config::threads(run)), overlap, observer)
 }
 
 /// The same with more of the headers.
 pub(crate) fn open_with(
     entries: &Entries,
     input: &InputArgs,
-    options: OpenOptions,
+    options: &OpenOptions,
     overlap: Overlap,
     observer: &dyn Observer,
 ) -> std::result::Result<Opened, Failure> {
     let mut opened =
-        open_entries(&entries.list, &options, observer).map_err(|error| match error.kind() {
+        open_entries(&entries.list, options, observer).map_err(|error| match error.kind() {
             ErrorKind::BadSources(_) if input.skip_bad => {
                 Failure::usage(anyhow!("none of the inputs can be used"))
             }

@@ -14,9 +14,11 @@ mod plan;
 #[cfg(feature = "preview")]
 mod preview;
 mod progress;
+mod receipt;
 pub(crate) mod report;
 mod sample;
 mod values;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ pub(crate) fn run(arguments: &Cli) -> Result<Exit, Failure> {
         Command::Mosaic(args) => mosaic(args),
         Command::Info(args) => info::run(args),
         Command::Sample(args) => sample::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Index(args) => index::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Explain(args) => explain::run(args),
@@ -72,8 +75,7 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     log_to_stderr(args.talk.verbose);
     let mut write_options = config::write_options(args)?;
-    let mut mosaic_options =
-        config::mosaic_options(&args.input, &args.grid, &args.pixels, &args.bands)?;
+    let mut mosaic_options = config::mosaic_options(&args.input, &args.grid, &args.pixels)?;
     let entries = inputs::gather(&args.inputs, &args.input)?;
     inputs::take_hints(&entries.hints, &args.grid, &mut mosaic_options);
     // Also of inputs that turn out bad, and of the grid's model: nothing that is named is replaced.
@@ -98,6 +100,10 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
         let phase = if progress.is_running() { Phase::Running } else { Phase::Preparing };
         Failure::new(error, phase)
     })?;
+    if let Some(path) = &args.format.receipt {
+        receipt::write(path, &args.output, &mosaic, &report)
+            .map_err(|error| Failure::new(error, Phase::Running))?;
+    }
     let took = began.elapsed();
     if args.talk.json {
         // The output is complete; an event that nobody reads changes nothing.
@@ -115,6 +121,13 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
 
 /// A flag that Ctrl-C and SIGTERM set; the second one ends the program at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    // Beyond a limit on the size of files a write then fails, and says so, instead of ending the program.
+    #[cfg(unix)]
+    if let Err(error) =
+        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)))
+    {
+        log::warn!("SIGXFSZ: {error}");
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     let handler = move || {

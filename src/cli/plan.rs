@@ -34,8 +34,7 @@ struct Plan {
 pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let began = Instant::now();
     let write_options = config::writing(&args.format, &args.pixels, &args.run)?;
-    let mut options =
-        config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels, &args.bands)?;
+    let mut options = config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels)?;
     let entries = inputs::gather(&args.set.inputs, &args.set.input)?;
     inputs::take_hints(&entries.hints, &args.set.grid, &mut options);
     let notes = Notes::silent(stop_flag()?);
@@ -114,6 +113,12 @@ impl Plan {
                 return Ok(());
             }
         };
+        // What would be refused has not been: an option deals with it.
+        for finding in self.findings.iter_mut().filter(|finding| finding.field != "input") {
+            if finding.severity == Severity::Refused {
+                finding.severity = Severity::Note;
+            }
+        }
         self.findings.extend(misalignments(&mosaic));
         mosaic.warnings().iter().for_each(|w| self.add(Severity::Warning, "grid", &w.to_string()));
         let coverage = Coverage::new(&mosaic);
@@ -150,88 +155,17 @@ impl Plan {
 
     fn to_text(&self) -> String {
         let mut text = String::new();
-        let mut row = |name: &str, value: String| {
-            // Writing to a String cannot fail, here and below.
-            let _ = writeln!(text, "{name:<12}{value}");
-        };
-        row("inputs", count(self.inputs as u64, "file"));
+        push_row(&mut text, "inputs", &count(self.inputs as u64, "file"));
         if let Some(mosaic) = &self.mosaic {
-            let (size, b) = (mosaic.grid.size, mosaic.grid.bounds());
-            let [x, y] = mosaic.grid.transform.resolution();
-            let crs = mosaic.grid.crs.as_ref().map_or("none".to_owned(), |c| clean(&c.to_string()));
-            let bands = count(u64::from(mosaic.output_bands()), "band");
-            row(
-                "size",
-                format!("{} × {} pixels, {bands}, {}", size.width, size.height, mosaic.dtype),
-            );
-            row("CRS", crs);
-            row("pixel", format!("{x} × {y}"));
-            row("bounds", format!("{}, {}, {}, {}", b.min_x, b.min_y, b.max_x, b.max_y));
-            row("nodata", mosaic.nodata.map_or("none".to_owned(), |v| v.to_string()));
-            row("layers", mosaic.layers().len().to_string());
+            push_grid(&mut text, mosaic);
         }
         if let Some(coverage) = &self.coverage {
-            let pixels = coverage.histogram();
-            let all = pixels.iter().sum::<u64>().max(1) as f64;
-            let share = |n: u64| format!("{:.1} %", n as f64 / all * 100.0);
-            let several: u64 = pixels.iter().skip(2).sum();
-            let about = if coverage.exact { "" } else { " (about)" };
-            row(
-                "coverage",
-                format!(
-                    "{} by one or more, {} gaps, {} by several, {} deep at most{about}",
-                    share(pixels.iter().skip(1).sum()),
-                    share(pixels[0]),
-                    share(several),
-                    pixels.len() - 1
-                ),
-            );
+            push_coverage(&mut text, coverage);
         }
-        if let Some(e) = &self.estimate {
-            let k = &e.kinds;
-            let about = if e.kinds_exact { "" } else { " (about)" };
-            row(
-                "blocks",
-                format!(
-                    "{} copied, {} rendered ({} resampled), {} empty{about}",
-                    k.copied,
-                    k.rendered(),
-                    k.resampled,
-                    k.empty
-                ),
-            );
-            let each = e.decodes.map_or("not counted".to_owned(), |d| {
-                format!("{d} decodes, {:.3} a block", d as f64 / e.source_blocks.max(1) as f64)
-            });
-            row("decodes", format!("{}, {each}", count(e.source_blocks, "source block")));
-            row(
-                "memory",
-                format!(
-                    "{} budget ({} would do): cache {}, {} of {} each",
-                    bytes(e.budget.total_bytes),
-                    bytes(e.least_bytes),
-                    bytes(e.budget.cache_bytes),
-                    count(e.budget.threads as u64, "thread"),
-                    bytes(e.budget.thread_bytes)
-                ),
-            );
-            row("output", format!("about {} of {} raw", bytes(e.output_bytes), bytes(e.raw_bytes)));
-            row(
-                "time",
-                format!("about {} ({} sampled)", duration(e.seconds), count(e.sampled, "block")),
-            );
+        if let Some(estimate) = &self.estimate {
+            push_cost(&mut text, estimate);
         }
-        for finding in &self.findings {
-            let _ = write!(text, "{}: {}", finding.severity.name(), clean(&finding.text));
-            let named =
-                finding.examples.iter().all(|p| finding.text.contains(&*p.to_string_lossy()));
-            if !named {
-                let names: Vec<String> =
-                    finding.examples.iter().map(|p| clean(&p.display().to_string())).collect();
-                let _ = write!(text, " (e.g. {})", names.join(", "));
-            }
-            text.push('\n');
-        }
+        self.findings.iter().for_each(|finding| push_finding(&mut text, finding));
         text
     }
 
@@ -256,6 +190,81 @@ impl Plan {
             "plan_seconds": self.seconds,
         })
     }
+}
+
+fn push_row(text: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{name:<12}{value}");
+}
+
+fn push_grid(text: &mut String, mosaic: &Mosaic) {
+    let mut row = |name: &str, value: String| push_row(text, name, &value);
+    let (size, b) = (mosaic.grid.size, mosaic.grid.bounds());
+    let [x, y] = mosaic.grid.transform.resolution();
+    let crs = mosaic.grid.crs.as_ref().map_or("none".to_owned(), |crs| clean(&crs.to_string()));
+    let bands = count(u64::from(mosaic.output_bands()), "band");
+    row("size", format!("{} × {} pixels, {bands}, {}", size.width, size.height, mosaic.dtype));
+    row("CRS", crs);
+    row("pixel", format!("{x} × {y}"));
+    row("bounds", format!("{}, {}, {}, {}", b.min_x, b.min_y, b.max_x, b.max_y));
+    row("nodata", mosaic.nodata.map_or("none".to_owned(), |v| v.to_string()));
+    row("layers", mosaic.layers().len().to_string());
+}
+
+fn push_coverage(text: &mut String, coverage: &Coverage) {
+    let pixels = coverage.histogram();
+    let all = pixels.iter().sum::<u64>().max(1) as f64;
+    let share = |n: u64| format!("{:.1} %", n as f64 / all * 100.0);
+    let covered = share(pixels.iter().skip(1).sum());
+    let several = share(pixels.iter().skip(2).sum());
+    let (gaps, deepest) = (share(pixels[0]), pixels.len() - 1);
+    let about = if coverage.exact { "" } else { " (about)" };
+    let value = format!(
+        "{covered} by one or more, {gaps} gaps, {several} by several, {deepest} deep at most{about}"
+    );
+    push_row(text, "coverage", &value);
+}
+
+fn push_cost(text: &mut String, e: &Estimate) {
+    let mut row = |name: &str, value: String| push_row(text, name, &value);
+    let (k, about) = (&e.kinds, if e.kinds_exact { "" } else { " (about)" });
+    let (copied, rendered, resampled, empty) = (k.copied, k.rendered(), k.resampled, k.empty);
+    row(
+        "blocks",
+        format!(
+            "{copied} copied, {rendered} rendered ({resampled} resampled), {empty} empty{about}"
+        ),
+    );
+    let each = e.decodes.map_or("not counted".to_owned(), |decodes| {
+        let mean = decodes as f64 / e.source_blocks.max(1) as f64;
+        format!("{decodes} decodes, {mean:.3} a block")
+    });
+    row("decodes", format!("{}, {each}", count(e.source_blocks, "source block")));
+    row(
+        "memory",
+        format!(
+            "{} budget ({} would do): cache {}, {} of {} each",
+            bytes(e.budget.total_bytes),
+            bytes(e.least_bytes),
+            bytes(e.budget.cache_bytes),
+            count(e.budget.threads as u64, "thread"),
+            bytes(e.budget.thread_bytes)
+        ),
+    );
+    row("output", format!("about {} of {} raw", bytes(e.output_bytes), bytes(e.raw_bytes)));
+    row("time", format!("about {} ({} sampled)", duration(e.seconds), count(e.sampled, "block")));
+}
+
+fn push_finding(text: &mut String, finding: &Finding) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{}: {}", finding.severity.name(), clean(&finding.text));
+    let named = finding.examples.iter().all(|p| finding.text.contains(&*p.to_string_lossy()));
+    if !named {
+        let names: Vec<String> =
+            finding.examples.iter().map(|p| clean(&p.display().to_string())).collect();
+        let _ = write!(text, " (e.g. {})", names.join(", "));
+    }
+    text.push('\n');
 }
 
 fn grid_json(mosaic: &Mosaic) -> Value {

@@ -35,8 +35,7 @@ const LINE: [u8; 4] = [255, 200, 0, 255];
 /// Draws the picture.
 pub(crate) fn run(args: &PreviewArgs) -> Result<Exit, Failure> {
     config::check_output(&args.output, args.overwrite)?;
-    let mut options =
-        config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels, &args.bands)?;
+    let mut options = config::mosaic_options(&args.set.input, &args.set.grid, &args.pixels)?;
     let entries = inputs::gather(&args.set.inputs, &args.set.input)?;
     if is_among(&args.output, &inputs::named(&entries).cloned().collect::<Vec<_>>()) {
         let reason = "is one of the inputs; choose another name".into();
@@ -48,9 +47,9 @@ pub(crate) fn run(args: &PreviewArgs) -> Result<Exit, Failure> {
         read: ReadOptions { overviews: !args.full },
         ..config::open_options(&args.set.input, config::threads(&args.run))
     };
-    let opened = inputs::open_with(&entries, &args.set.input, open, options.overlap, &notes)?;
-    let full = Mosaic::new(opened.sources, &options)?;
-    let mosaic = reduced(&full, &options, args.size)?;
+    let opened = inputs::open_with(&entries, &args.set.input, &open, options.overlap, &notes)?;
+    let full = Mosaic::new(opened.sources.clone(), &options)?;
+    let mosaic = reduced(&full, opened.sources, &options, args.size)?;
     let shown = shown_bands(args, &mosaic)?;
     let threads = thread_count(config::threads(&args.run));
     let planes = render(&mosaic, &shown, threads, &notes)
@@ -66,7 +65,13 @@ pub(crate) fn run(args: &PreviewArgs) -> Result<Exit, Failure> {
 }
 
 /// The mosaic on a grid whose longer side has `side` pixels, or on its own if that is smaller.
-fn reduced(full: &Mosaic, options: &MosaicOptions, side: u32) -> LibraryResult<Mosaic> {
+/// `sources` are those that `full` was made of.
+fn reduced(
+    full: &Mosaic,
+    sources: Vec<Source>,
+    options: &MosaicOptions,
+    side: u32,
+) -> LibraryResult<Mosaic> {
     let Size { width, height } = full.grid.size;
     let longest = width.max(height);
     if longest <= side {
@@ -91,8 +96,8 @@ fn reduced(full: &Mosaic, options: &MosaicOptions, side: u32) -> LibraryResult<M
         (Some(a), Some(b)) => a.same_as(b),
         (a, b) => a.is_none() && b.is_none(),
     };
-    let sources = full.sources().iter().map(|source| {
-        if same_crs(source) { overview::reduced(source, resolution) } else { Ok(source.clone()) }
+    let sources = sources.into_iter().map(|source| {
+        if same_crs(&source) { overview::reduced(&source, resolution) } else { Ok(source) }
     });
     Mosaic::new(sources.collect::<LibraryResult<_>>()?, &options)
 }
@@ -306,7 +311,8 @@ fn draw_line(picture: &mut [u8], [width, height]: [u32; 2], a: [f64; 2], b: [f64
         t0 = t0.max(low.min(high));
         t1 = t1.min(low.max(high));
     }
-    if !(t0 <= t1) {
+    // Also where an end is NaN.
+    if t0.is_nan() || t1.is_nan() || t0 > t1 || a.iter().chain(&b).any(|v| v.is_nan()) {
         return;
     }
     let length = (b[0] - a[0]).abs().max((b[1] - a[1]).abs()) * (t1 - t0);

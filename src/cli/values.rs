@@ -63,7 +63,8 @@ pub(crate) fn crs_choice(text: &str) -> Result<CrsChoice, String> {
 /// A CRS as text, or the name of a `.prj`, `.wkt`, … file that holds one.
 pub(crate) fn crs(text: &str) -> Result<Crs, String> {
     const MOST_BYTES: u64 = 1 << 18;
-    let is_file = std::fs::metadata(text).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_BYTES);
+    let is_file =
+        std::fs::metadata(text).is_ok_and(|meta| meta.is_file() && meta.len() <= MOST_BYTES);
     if is_file {
         let content = std::fs::read(text).map_err(|error| format!("{text}: {error}"))?;
         return Crs::parse(&String::from_utf8_lossy(&content)).map_err(|error| reason(&error));

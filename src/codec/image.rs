@@ -14,6 +14,10 @@ pub struct Params {
     pub ycbcr: bool,
     /// Samples are cyan, magenta, yellow and black, and are read as red, green, blue and alpha.
     pub cmyk: bool,
+    /// YCbCrCoefficients (529), bits of `f32`: weights of red, green and blue in Y.
+    pub luma: [u32; 3],
+    /// ReferenceBlackWhite (532), bits of `f32`.
+    pub reference: [u32; 6],
     /// T4Options (292): bit 0 two-dimensional coding, bit 2 fill bits before end marks.
     pub t4_options: u32,
     /// The compression around LERC blobs: the second of LercParameters (50674).
@@ -29,6 +33,8 @@ pub struct ImageBlock<'a> {
     pub width: usize,
     /// Rows.
     pub height: usize,
+    /// Rows that must be there: those inside the image. What has fewer rows than `height` gives zeros below.
+    pub inside: usize,
     /// Samples of a pixel.
     pub samples: usize,
     /// Bytes of a sample of `dtype`.
@@ -91,7 +97,10 @@ impl Decoder {
                 self.decode_up_to(around, src, most, &mut blob)?;
                 super::lerc::decode(block, &blob, dst)
             }
-            _ => Err(broken(compression, "this build has no decoder for it")),
+            _ => {
+                let _ = (block, src, dst);
+                Err(broken(compression, "this build has no decoder for it"))
+            }
         }
     }
 
@@ -133,5 +142,44 @@ impl Decoder {
             .read_to_end(dst)
             .map_err(|error| broken(compression, error.to_string()))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A build without a codec names the feature that would bring it.
+    #[test]
+    fn a_missing_codec_names_its_feature() {
+        let features = [
+            (Compression::Jpeg, "jpeg", cfg!(feature = "jpeg")),
+            (Compression::WebP, "webp", cfg!(feature = "webp")),
+            (Compression::Lerc, "lerc", cfg!(feature = "lerc")),
+            (Compression::Lzma, "lzma", cfg!(feature = "lzma")),
+            (Compression::CcittG4, "ccitt", cfg!(feature = "ccitt")),
+            (Compression::CcittRle, "ccitt", cfg!(feature = "ccitt")),
+        ];
+        for (scheme, name, built_in) in features {
+            assert_eq!(scheme.missing_feature(), (!built_in).then_some(name), "{scheme}");
+            let params = Params::default();
+            let block = ImageBlock {
+                width: 8,
+                height: 1,
+                inside: 1,
+                samples: 1,
+                sample_bytes: 1,
+                dtype: DataType::U8,
+                params: &params,
+            };
+            // Nothing decodes from no bytes, with or without the codec.
+            let mut decoder = Decoder::new();
+            if scheme.is_image() {
+                assert!(decoder.decode_image(scheme, &block, &[], &mut [0; 8]).is_err());
+            } else if scheme.is_fax() {
+                assert!(decoder.decode_fax(scheme, &block, &[], &mut [0; 1]).is_err());
+            }
+        }
+        assert!(Compression::ALL.iter().all(|scheme| scheme.missing_feature().is_none()));
     }
 }

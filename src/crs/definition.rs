@@ -83,13 +83,7 @@ impl Definition {
         match row.kind {
             CrsKindRow::Geographic { datum, unit } => {
                 let base = Base::of_datum(datum, unit)?;
-                Some(Definition {
-                    id: Some(id),
-                    name,
-                    base,
-                    projection: None,
-                    vertical: None,
-                })
+                Some(Definition { id: Some(id), name, base, projection: None, vertical: None })
             }
             CrsKindRow::Geographic3d { flat } => {
                 Some(Definition { id: Some(id), name, ..Definition::of_code(flat)? })

@@ -199,14 +199,7 @@ fn geographic(keys: &KeySet) -> Result<Definition, Opaque> {
         Some(base) => {
             let id = base.datum.id.and_then(table::geographic_of_datum);
             let coded = id.and_then(Definition::of_code);
-            let plain = Definition {
-                id: None,
-                name: None,
-                base,
-                projection: None,
-               
-                vertical: None,
-            };
+            let plain = Definition { id: None, name: None, base, projection: None, vertical: None };
             Ok(coded.filter(|coded| coded.same_horizontal(&plain)).unwrap_or(plain))
         }
         None => {

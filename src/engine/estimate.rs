@@ -290,10 +290,13 @@ fn source_part(mosaic: &Mosaic, id: u32, window: Window) -> Option<Window> {
         let part = |at: u32, low: f64, high: f64, side: u32| {
             ((f64::from(at) - low) / (high - low) * f64::from(side)) as i64
         };
-        let (c0, c1) = (part(cut.col, left, right, own.width), part(cut.col_end(), left, right, own.width));
-        let (r0, r1) = (part(cut.row, top, bottom, own.height), part(cut.row_end(), top, bottom, own.height));
+        let (c0, c1) =
+            (part(cut.col, left, right, own.width), part(cut.col_end(), left, right, own.width));
+        let (r0, r1) =
+            (part(cut.row, top, bottom, own.height), part(cut.row_end(), top, bottom, own.height));
         let (col, row) = (i64::from(own.col), i64::from(own.row));
-        return Window::from_corners(col + c0, row + r0, col + c1 + 1, row + r1 + 1)?.intersection(own);
+        return Window::from_corners(col + c0, row + r0, col + c1 + 1, row + r1 + 1)?
+            .intersection(own);
     }
     let ends = [
         mapping.center(cut.col, cut.row),

@@ -17,7 +17,7 @@ use crate::mosaic::layer::Mapping;
 use crate::mosaic::{Mosaic, Overlap};
 use crate::ordered::Ticket;
 use crate::resample::axis::{Axis, Float, Line};
-use crate::resample::gather::{Gatherer, Patch, Place};
+use crate::resample::gather::{Gatherer, Patch, Place, RowTaps};
 use crate::resample::separable::{Job, TwoPass};
 use crate::resample::{Kernel, sums_in_f32};
 use crate::sample::Sample;
@@ -66,6 +66,8 @@ pub(crate) fn worker_bytes(mosaic: &Mosaic, chunk: u32, bands: u32, planes: u32)
     let feather = if let Overlap::Feather(px) = mosaic.overlap {
         let margin = 2.0 * f64::from(px);
         let rows = strip_bytes(mosaic) as f64 / (span * (17 * bands + 10 * planes) as f64);
+        // No more than there are under a tile.
+        let rows = rows.min(chunk * most(1) + 2.0 * mosaic.kernel.halo(most(1)) as f64);
         ((span + margin) * (rows + margin) * (8 * bands + planes + 12) as f64) as u64
     } else {
         0
@@ -142,6 +144,7 @@ pub(crate) struct LayerWorker<P> {
     cols: Axis,
     rows: Axis,
     gatherer: Gatherer,
+    row_taps: RowTaps,
     warp: WarpScratch,
     row: RowScratch<P>,
 }
@@ -156,6 +159,8 @@ struct RowScratch<P> {
     weights: Vec<f64>,
     values: Vec<f64>,
     typed: Vec<P>,
+    /// Places whose taps are all valid.
+    whole: Vec<bool>,
     /// A second row of validity, where bands have their own.
     spare: Vec<u8>,
     places: Vec<Place>,
@@ -182,6 +187,7 @@ impl<P: Sample> LayerWorker<P> {
             cols: Axis::default(),
             rows: Axis::default(),
             gatherer: Gatherer::default(),
+            row_taps: RowTaps::default(),
             warp: WarpScratch::default(),
             row: RowScratch {
                 valid: Vec::new(),
@@ -191,6 +197,7 @@ impl<P: Sample> LayerWorker<P> {
                 weights: Vec::new(),
                 values: Vec::new(),
                 typed: Vec::new(),
+                whole: Vec::new(),
                 spare: Vec::new(),
                 places: Vec::new(),
                 spots: Vec::new(),
@@ -532,6 +539,10 @@ impl<P: Sample> LayerWorker<P> {
             is_float: P::IS_FLOAT,
             weight_bands: carried,
         };
+        // Before any of it is held: the columns of a row, and the rows under one.
+        let reach = |axis: usize| 2.0 * mosaic.kernel.halo(lines[axis].scale) as f64;
+        limited((f64::from(tile.width) * lines[0].scale.abs() + reach(0)) as i64)?;
+        limited(reach(1) as i64)?;
         passes.begin(&job, bands + carried, planes);
         let [(left, right), (top, bottom)] = passes.span();
         let span = limited(right - left)?;
@@ -667,7 +678,9 @@ impl<P: Sample> LayerWorker<P> {
         if sink.is_full(part) {
             return Ok(());
         }
-        let Some([left, top, right, bottom]) = mosaic.reference_box(task.layer, part, &mut self.warp) else {
+        let Some([left, top, right, bottom]) =
+            mosaic.reference_box(task.layer, part, &mut self.warp)
+        else {
             return Ok(());
         };
         mosaic.layer_hits(task.layer, [left, top, right, bottom], &mut self.tile_hits);
@@ -713,13 +726,17 @@ impl<P: Sample> LayerWorker<P> {
         sink: &mut dyn TileSink,
     ) {
         let (mosaic, planes, width) = (task.mosaic(), task.planes(), part.width as usize);
-        let RowScratch { valid, values, weights, covered, places, typed, spots, .. } =
+        let carries = task.carries_weights();
+        let RowScratch { valid, values, weights, covered, places, typed, whole, spots, .. } =
             &mut self.row;
         mosaic.places(task.layer, part, part.row + row, &mut self.warp, places);
         covered.clear();
         // A point kernel looks at the pixel under the centre anyway.
         let area = mosaic.kernel.is_area();
-        covered.extend(places.iter().map(|p| !area || lies_in(task, &self.tile_hits, p)));
+        // What does not map lies nowhere.
+        covered.extend(
+            places.iter().map(|p| p.u.is_finite() && (!area || lies_in(task, &self.tile_hits, p))),
+        );
         let (canvas, pixels) = (&self.canvas, self.canvas.pixels());
         let bands = canvas.bands.len();
         let stride = canvas.window.width as usize;
@@ -732,41 +749,22 @@ impl<P: Sample> LayerWorker<P> {
         typed.resize(if nearest { bands * width } else { 0 }, P::ZERO);
         let (gatherer, axes) = (&mut self.gatherer, [&self.cols, &self.rows]);
         let on_axes = matches!(mapping, Mapping::Axis { .. });
-        let by_points = !on_axes && !area && planes == 1;
-        if by_points {
+        if !on_axes && planes == 1 && (nearest || mosaic.kernel == Kernel::Bilinear) && !carries {
             spots.clear();
             let patch = view.patch(&canvas.samples[..pixels], 0);
-            for (x, place) in places.iter().enumerate() {
-                let Some(found) = Spot::new(x, place) else { continue };
-                let (nearest_at, first) = found;
-                if patch.get(nearest_at[0], nearest_at[1]).is_none() {
-                    continue;
-                }
-                valid[x] = 1;
-                if nearest {
-                    let at = view.all_valid(nearest_at, [1, 1]).unwrap_or(0);
-                    spots.push(Spot { start: at, ..first.0 });
-                    continue;
-                }
-                if mosaic.kernel == Kernel::Bilinear
-                    && first.0.is_plain(place)
-                    && let Some(start) = view.all_valid(first.1, [2, 2])
+            for (x, place) in places.iter_mut().enumerate() {
+                let Some((under, (spot, first))) = Spot::new(x, place) else { continue };
+                let (at, count) = if nearest { (under, [1, 1]) } else { (first, [2, 2]) };
+                let fits = nearest || spot.is_plain(place);
+                if fits
+                    && patch.get(under[0], under[1]).is_some()
+                    && let Some(start) = view.all_valid(at, count)
                 {
-                    spots.push(Spot { start, ..first.0 });
-                    continue;
-                }
-                let (first, count) = gatherer.weigh(mosaic.kernel, place);
-                let whole = view.all_valid(first, count);
-                for band in 0..bands {
-                    let samples = &canvas.samples[band * pixels..][..pixels];
-                    values[band * width + x] = match whole {
-                        Some(start) => gatherer.dot(samples, start, stride),
-                        None => {
-                            let patch = view.patch(samples, 0);
-                            // Valid, as the pixel under the centre is.
-                            gatherer.at(mosaic.kernel, &patch, place, 0.0).unwrap_or(0.0)
-                        }
-                    };
+                    spots.push(Spot { start, ..spot });
+                    valid[x] = 1;
+                    // Done with it.
+                    covered[x] = false;
+                    place.u = f64::NAN;
                 }
             }
             for band in 0..bands {
@@ -780,9 +778,18 @@ impl<P: Sample> LayerWorker<P> {
                 }
             }
         }
-        for band in (0..bands).filter(|_| !by_points) {
+        let points = !nearest && !area && !on_axes && covered.contains(&true);
+        if points {
+            let patch = view.patch(&canvas.samples[..pixels], 0);
+            self.row_taps.fill(mosaic.kernel, &patch, places, planes == 1);
+        }
+        for band in 0..bands {
             let plane = if planes == 1 { 0 } else { band };
             let patch = view.patch(&canvas.samples[band * pixels..][..pixels], plane);
+            if points && (planes > 1 || band == 0) {
+                whole.clear();
+                whole.extend((0..width).map(|x| self.row_taps.is_whole(x, &patch)));
+            }
             for x in (0..width).filter(|x| covered[*x]) {
                 if nearest {
                     let [col, row] = places[x].nearest();
@@ -790,7 +797,9 @@ impl<P: Sample> LayerWorker<P> {
                     typed[band * width + x] = sample;
                 } else {
                     let fraction = mosaic.valid_fraction;
-                    let value = if on_axes {
+                    let value = if points && whole[x] {
+                        Some(self.row_taps.value(x, &patch))
+                    } else if on_axes {
                         gatherer.on_axes(mosaic.kernel, &patch, axes, [x, row as usize], fraction)
                     } else {
                         gatherer.at(mosaic.kernel, &patch, &places[x], fraction)
@@ -871,7 +880,7 @@ impl Spot {
         shrinks && self.fraction[0] > 0.0 && self.fraction[1] > 0.0
     }
 
-    /// Bilinear, with the arithmetic of [`Gatherer::dot`].
+    /// Bilinear, with the arithmetic of `RowTaps::value`.
     fn blend<P: Sample>(&self, samples: &[P], stride: usize) -> f64 {
         let [fx, fy] = self.fraction;
         let (upper, lower) = (&samples[self.start..][..2], &samples[self.start + stride..][..2]);

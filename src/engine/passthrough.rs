@@ -1,7 +1,7 @@
 //! Blocks of the output that are a source's compressed bytes (SPEC §8.5): which ones headers alone tell, which
 //! ones are compared once they are rendered, and the layout under which most can be copied.
 
-use crate::codec::{Compression, Predictor};
+use crate::codec::{Compression, Encoder, Predictor};
 use crate::engine::canvas::Canvas;
 use crate::engine::encode::Copies;
 use crate::engine::write::{NodataClash, WriteOptions};
@@ -13,6 +13,7 @@ use crate::raster::AnyRaster;
 use crate::sample::Sample;
 use crate::source::Source;
 use crate::source::blocks::{Block, Blocks, ReadScratch, Request};
+use crate::tiff::format::Packing;
 use crate::tiff::reader::{BlockId, Part};
 use crate::tiff::writer::ImageSpec;
 
@@ -182,7 +183,8 @@ fn same_layout(source: &Source, mosaic: &Mosaic, spec: &ImageSpec) -> bool {
     let rescaled = (0..source.bands()).any(|band| source.rescale(band).is_some());
     layout.stored_block_size() == side
         && layout.block_size() == side
-        && layout.bits == 8 * layout.dtype.size() as u32
+        && layout.packing == Packing::Whole
+        && layout.params.is_none()
         && layout.dtype == spec.dtype
         && layout.bands == spec.bands
         && source.bands() == mosaic.bands
@@ -261,6 +263,9 @@ pub fn source_layout(mosaic: &Mosaic) -> std::result::Result<SourceLayout, Strin
         return Err(format!(
             "the inputs' blocks are {chunk} × {height} pixels; an output has squares"
         ));
+    }
+    if Encoder::new(compression, None).is_err() {
+        return Err(format!("the inputs' codec, {compression}, is read and not written"));
     }
     let aligned = (0..mosaic.sources().len() as u32).filter(|id| match mosaic.placement(*id) {
         (Mapping::Shift { col, row }, place) => {

@@ -126,8 +126,15 @@ impl<'a, T: Sample> CanvasSink<'a, T> {
         judges_pixels: bool,
         scratch: &'a mut SinkScratch<T>,
     ) -> CanvasSink<'a, T> {
-        let (run, replaces) = (Run::default(), false);
-        CanvasSink { canvas, overlap, rules, judges_pixels, scratch, run, replaces }
+        CanvasSink {
+            canvas,
+            overlap,
+            rules,
+            judges_pixels,
+            scratch,
+            run: Run::default(),
+            replaces: false,
+        }
     }
 
     fn at(&self, index: usize) -> usize {
@@ -173,8 +180,17 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
         let plane = if self.canvas.shared { 0 } else { index };
         let valid_at = self.at(plane);
         let first = self.canvas.bands.start;
-        let plain = !self.rules.may_saturate && self.rules.opaque_at(first, index).is_none();
-        if self.replaces && plain {
+        let opaque = self.rules.opaque_at(first, index);
+        if self.rules.may_saturate && opaque.is_none() {
+            // Only what is seen counts; marks of samples that hide others are not ones.
+            let hidden = &self.canvas.valid[valid_at..valid_at + width];
+            let src_valid = &self.scratch.valid[plane * width..][..width];
+            let seen = src_valid.iter().zip(hidden).map(|(s, d)| u8::from(*s == 1 && *d == 0));
+            self.scratch.pixel.clear();
+            self.scratch.pixel.extend(seen);
+            self.canvas.saturated += values.count_saturated::<T>(&self.scratch.pixel);
+        }
+        if self.replaces && opaque.is_none() {
             let keeps_nan = self.canvas.may_keep_nan;
             let dst = &mut self.canvas.samples[at..at + width];
             values.convert_into(dst);
@@ -186,20 +202,12 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
             return;
         }
         self.scratch.samples.resize(width, T::ZERO);
-        match self.rules.opaque_at(first, index) {
+        match opaque {
             Some(opaque) => self.scratch.samples.fill(T::from_f64(opaque)),
             None => values.convert_into(&mut self.scratch.samples),
         }
         let (src, src_valid) =
             (&self.scratch.samples, &self.scratch.valid[plane * width..][..width]);
-        if self.rules.may_saturate && self.rules.opaque_at(first, index).is_none() {
-            // Only what is seen counts; marks of samples that hide others are not ones.
-            let hidden = &self.canvas.valid[valid_at..valid_at + width];
-            let seen = src_valid.iter().zip(hidden).map(|(s, d)| u8::from(*s == 1 && *d == 0));
-            self.scratch.pixel.clear();
-            self.scratch.pixel.extend(seen);
-            self.canvas.saturated += values.count_saturated::<T>(&self.scratch.pixel);
-        }
         let dst = &mut self.canvas.samples[at..at + width];
         let dst_valid = &self.canvas.valid[valid_at..valid_at + width];
         match self.overlap {

@@ -20,7 +20,8 @@ pub struct Coverage {
     rows: Vec<u32>,
     /// Sources over each cell, row by row.
     depth: Vec<u32>,
-    /// Whether edges are where they are: false where they were too many, or sources are rotated.
+    /// Whether edges are where they are: false where they were too many, or sources are rotated or
+    /// reprojected: then their bounding boxes count.
     pub exact: bool,
 }
 

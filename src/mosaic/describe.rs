@@ -15,6 +15,11 @@ const EXAMPLES: usize = 3;
 /// Values that are listed where inputs differ.
 const MOST_VALUES: usize = 8;
 
+/// A number of a band's metadata.
+type Number = fn(&BandMetadata) -> f64;
+/// A text of it.
+type Text = fn(&BandMetadata) -> &Option<String>;
+
 /// What a finding means for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -82,7 +87,7 @@ pub fn differences(sources: &[Source], dtype: Option<DataType>) -> Vec<Finding> 
     }
     let types = Groups::of(sources, |s| s.dtype().name().to_owned());
     if types.differ() {
-        found.push(type_finding(sources, dtype, types));
+        found.push(type_finding(sources, dtype, &types));
     }
     let nodata = Groups::of(sources, nodata_text);
     if nodata.differ() {
@@ -118,7 +123,7 @@ fn nodata_text(source: &Source) -> String {
     }
 }
 
-fn type_finding(sources: &[Source], dtype: Option<DataType>, types: Groups) -> Finding {
+fn type_finding(sources: &[Source], dtype: Option<DataType>, types: &Groups) -> Finding {
     let list = types.list();
     match (dtype, agree::data_type(sources)) {
         (Some(dtype), _) => {
@@ -178,7 +183,7 @@ fn scale_findings(sources: &[Source]) -> Vec<Finding> {
             let own = source.dataset_band(band)?;
             source.dataset.shared.metadata.bands.get(own as usize).cloned()
         };
-        let fields: [(&'static str, fn(&BandMetadata) -> f64, f64); 2] = [
+        let fields: [(&'static str, Number, f64); 2] = [
             ("scale", |facts| facts.scale.unwrap_or(1.0), 1.0),
             ("offset", |facts| facts.offset.unwrap_or(0.0), 0.0),
         ];
@@ -198,11 +203,11 @@ fn scale_findings(sources: &[Source]) -> Vec<Finding> {
 /// What is kept only where all agree.
 fn dropped(sources: &[Source]) -> Vec<Finding> {
     let mut found = Vec::new();
-    let bands = |source: &Source, pick: fn(&BandMetadata) -> &Option<String>| {
+    let bands = |source: &Source, pick: Text| {
         let texts = source.dataset.shared.metadata.bands.iter();
         texts.map(|b| pick(b).clone().unwrap_or_default()).collect::<Vec<_>>().join(" | ")
     };
-    let fields: [(&'static str, fn(&BandMetadata) -> &Option<String>); 3] =
+    let fields: [(&'static str, Text); 3] =
         [("description", |b| &b.description), ("unit", |b| &b.unit), ("color", |b| &b.color)];
     for (field, pick) in fields {
         let groups = Groups::of(sources, |s| bands(s, pick));

@@ -114,8 +114,6 @@ pub struct MosaicOptions {
     pub kernel: Kernel,
     /// Least share of a pixel's area that must be valid for area kernels, 0 to 1.
     pub valid_fraction: f64,
-    /// The CRS, and how sources are brought to it.
-    pub reproject: ReprojectOptions,
     /// These bands of each source, from 0, in this order; all as they are without them.
     pub bands: Option<Vec<u32>>,
     /// Each source makes bands of its own: those of `bands`, else its first.
@@ -124,6 +122,8 @@ pub struct MosaicOptions {
     pub expand_palette: bool,
     /// Scale and offset of the files are applied to their samples.
     pub unscale: bool,
+    /// The CRS, and how sources are brought to it.
+    pub reproject: ReprojectOptions,
 }
 
 /// A virtual mosaic. A value: cheap to print and to query; holds headers only.
@@ -322,7 +322,9 @@ impl Mosaic {
             Mapping::Shift { .. } => [1.0, 1.0],
             Mapping::Axis { scale, .. } => scale.map(f64::abs),
             Mapping::Affine([_, ux, uy, _, vx, vy]) => [ux.abs() + uy.abs(), vx.abs() + vy.abs()],
-            Mapping::Warped => self.stack.as_ref().map_or([1.0; 2], |stack| stack.scales[layer as usize]),
+            Mapping::Warped => {
+                self.stack.as_ref().map_or([1.0; 2], |stack| stack.scales[layer as usize])
+            }
         }
     }
 
@@ -359,7 +361,8 @@ impl Mosaic {
             let [left, top, right, bottom] = self.grid_box(*id);
             for (fx, fy) in [(0.5, 0.5), (0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)] {
                 let (x, y) = (left + fx * (right - left), top + fy * (bottom - top));
-                let inside = x >= 0.0 && y >= 0.0 && x < f64::from(size.width) && y < f64::from(size.height);
+                let inside =
+                    x >= 0.0 && y >= 0.0 && x < f64::from(size.width) && y < f64::from(size.height);
                 if inside {
                     warp.map_row(0, y as u32, x as u32..x as u32 + 1, &mut scratch, &mut places);
                 }
@@ -536,12 +539,15 @@ impl Mosaic {
     /// What the user should know before the run.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = self.off_grid();
-        let guessed = self.reprojections.iter().filter(|r| r.shift.as_ref().is_some_and(|s| s.is_ballpark));
+        let guessed =
+            self.reprojections.iter().filter(|r| r.shift.as_ref().is_some_and(|s| s.is_ballpark));
         warnings.extend(guessed.map(|reprojection| {
             Warning::Other(format!("reprojected without a datum operation: {reprojection}"))
         }));
-        let warped = |id: usize| matches!(self.groups[self.places[id].group as usize].1, Mapping::Warped);
-        let lost = self.warped_boxes.iter().enumerate().filter(|(id, b)| warped(*id) && **b == NO_BOX);
+        let warped =
+            |id: usize| matches!(self.groups[self.places[id].group as usize].1, Mapping::Warped);
+        let lost =
+            self.warped_boxes.iter().enumerate().filter(|(id, b)| warped(*id) && **b == NO_BOX);
         match lost.clone().next() {
             Some((id, _)) => warnings.push(Warning::Other(format!(
                 "{} inputs lie outside of what {} can show and are left out, e.g. {}",
@@ -631,9 +637,9 @@ impl Stack {
         let scales = groups.iter().map(scale).collect();
         let extent = |group: &u32| {
             let ids = members[*group as usize].iter();
-            let all = ids.map(|id| mosaic.rectangle(*id)).reduce(|a, b| {
-                [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]
-            });
+            let all = ids
+                .map(|id| mosaic.rectangle(*id))
+                .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
             all.unwrap_or_default()
         };
         let extents = groups.iter().map(extent).collect();

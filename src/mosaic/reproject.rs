@@ -179,19 +179,29 @@ pub(super) fn place(sources: &[Source], options: &MosaicOptions) -> Result<Placi
         in_whole: vec![false; sources.len()],
     };
     for (index, (own, ids)) in classes.iter().enumerate() {
-        place_class(&mut placing, sources, ids, if index == 0 { None } else { own.as_ref() }, options)?;
+        place_class(
+            &mut placing,
+            sources,
+            ids,
+            if index == 0 { None } else { own.as_ref() },
+            options,
+        )?;
     }
     let own = &classes[0].1;
     if let Some(turn) = placing.crs.as_ref().and_then(|crs| transform::turn(crs))
         && classes.len() > 1
     {
         let wanted = wanted(options);
-        settle_turns(&mut placing.candidates, |id| own.binary_search(&(id as u32)).is_ok(), turn, wanted);
+        settle_turns(
+            &mut placing.candidates,
+            |id| own.binary_search(&(id as u32)).is_ok(),
+            turn,
+            wanted,
+        );
         for (member, candidate) in &mut placing.whole {
             let Some(own) = placing.candidates[*member as usize] else { continue };
             let middle = |b: Bounds| (b.min_x + b.max_x) / 2.0;
-            let shift =
-                ((middle(own.bounds) - middle(candidate.bounds)) / turn).round() * turn;
+            let shift = ((middle(own.bounds) - middle(candidate.bounds)) / turn).round() * turn;
             candidate.bounds.min_x += shift;
             candidate.bounds.max_x += shift;
         }
@@ -246,9 +256,10 @@ fn place_class(
             let (c, r) = (col as f64, row as f64);
             [c, r, c + f64::from(size.width), r + f64::from(size.height)]
         };
-        let all = members.iter().map(rectangle).reduce(|a, b| {
-            [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]
-        });
+        let all = members
+            .iter()
+            .map(rectangle)
+            .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
         let [left, top, right, bottom] = all.unwrap_or_default();
         let [center_x, center_y] = reference.apply((left + right) / 2.0, (top + bottom) / 2.0);
         let mut center = [[center_x, center_y]];
@@ -262,17 +273,14 @@ fn place_class(
         let print = fills(whole, &rectangles)
             .then(|| footprint::footprint(&transformer, reference, whole, &world));
         if let Some(print) = print.flatten() {
-            let candidate =
-                Candidate { bounds: print.bounds, resolution: [print.resolution; 2] };
+            let candidate = Candidate { bounds: print.bounds, resolution: [print.resolution; 2] };
             placing.whole.push((ids[members[0]], candidate));
             members.iter().for_each(|at| placing.in_whole[ids[*at] as usize] = true);
         }
         for at in members {
             let print = footprint::footprint(&transformer, reference, rectangle(&at), &world);
-            placing.candidates[ids[at] as usize] = print.map(|print| Candidate {
-                bounds: print.bounds,
-                resolution: [print.resolution; 2],
-            });
+            placing.candidates[ids[at] as usize] = print
+                .map(|print| Candidate { bounds: print.bounds, resolution: [print.resolution; 2] });
         }
         placing.foreign.push(Some(Foreign { transformer, crs: Arc::clone(crs), center_x }));
     }
@@ -283,7 +291,8 @@ fn place_class(
 /// Whether rectangles leave nothing of a larger one uncovered. They lie at whole pixels.
 fn fills([left, top, right, bottom]: [f64; 4], rectangles: &[[f64; 4]]) -> bool {
     let edges = |low: usize, high: usize, ends: [f64; 2]| {
-        let mut edges: Vec<f64> = rectangles.iter().flat_map(|r| [r[low], r[high]]).chain(ends).collect();
+        let mut edges: Vec<f64> =
+            rectangles.iter().flat_map(|r| [r[low], r[high]]).chain(ends).collect();
         edges.sort_by(f64::total_cmp);
         edges.dedup();
         edges
@@ -314,7 +323,8 @@ fn target(sources: &[Source], options: &MosaicOptions) -> Result<Option<Arc<Crs>
         None => options.like.as_ref().and_then(|grid| grid.crs.clone()),
     };
     let Some(given) = given else { return agree::crs(sources) };
-    if sources.iter().all(|source| source.dataset.crs.is_none()) && options.reproject.crs.is_none() {
+    if sources.iter().all(|source| source.dataset.crs.is_none()) && options.reproject.crs.is_none()
+    {
         return Ok(None);
     }
     let heights = agree::heights(sources)?;

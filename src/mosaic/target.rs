@@ -173,8 +173,7 @@ mod tests {
     }
 
     fn grid(rasters: &[(GeoTransform, Size)], options: &TargetOptions) -> ([f64; 6], Size) {
-        let (transform, size) =
-            target_grid(&candidates(rasters), options, &rasters[0].0).unwrap();
+        let (transform, size) = target_grid(&candidates(rasters), options, &rasters[0].0).unwrap();
         (transform.coefficients(), size)
     }
 

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use crate::crs::Crs;
 use crate::error::{Error, InputError, Result, ResultExt};
 use crate::geometry::Window;
-use crate::mosaic::layer::offset_in;
+use crate::mosaic::layer::{Mapping, offset_in};
 use crate::mosaic::{Mosaic, NodataMode, Overlap, ValidityOutput};
 use crate::sample::{DataType, Nodata};
 use crate::source::{Rescale, Source};
@@ -38,7 +38,8 @@ struct Skips {
 /// Writes the VRT of a mosaic.
 ///
 /// # Errors
-/// [`crate::error::Unsupported`] with the name of what a VRT cannot say: sources off the grid, 64-bit
+/// [`crate::error::Unsupported`] with the name of what a VRT cannot say: sources off the grid,
+/// sources with both nodata and a mask, 64-bit
 /// integers with nodata, a CRS that is not understood, control characters in a path; errors of
 /// `name_of`; I/O errors of `out`.
 pub fn write(mosaic: &Mosaic, name_of: &mut NameOf<'_>, out: &mut dyn Write) -> Result<()> {
@@ -101,6 +102,15 @@ fn refuse(mosaic: &Mosaic) -> Result<()> {
             hint,
         ));
     }
+    // GDAL leaves a band at 0 where a source says nothing of it: transparent instead of opaque.
+    let changed = |source: &&Source| {
+        let view = source.view.as_ref().is_some_and(|v| v.expand_palette || v.among.is_some());
+        view || mosaic.facts.alpha_band.is_some_and(|alpha| source.pick(alpha).is_none())
+    };
+    if let Some(source) = mosaic.sources().iter().find(changed) {
+        let feature = "an input without alpha beside others that have it, in a VRT";
+        return Err(Error::unsupported(feature, "write the mosaic itself").with_path(source.path()));
+    }
     if mosaic.dtype == DataType::F64 || mosaic.dtype.size() < 8 {
         return Ok(());
     }
@@ -130,6 +140,16 @@ pub fn caveats(mosaic: &Mosaic) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let nan = |source: &Source| {
+        let other = |value: Nodata| !value.to_f64().is_nan();
+        source.dtype().is_float() && source.nodata.band(0).is_some_and(other)
+    };
+    if mosaic.sources().iter().any(nan) {
+        caveats.push(
+            "NaN is data to GDAL in a float raster whose nodata is another value; smalti never takes it for data"
+                .to_owned(),
+        );
+    }
     caveats
 }
 
@@ -148,6 +168,16 @@ fn places(mosaic: &Mosaic) -> Result<Vec<Place>> {
 /// `None` for a source beyond the grid.
 fn place(mosaic: &Mosaic, id: u32) -> Result<Option<Place>> {
     let source = &mosaic.sources()[id as usize];
+    if mosaic.placement(id).0 == Mapping::Warped {
+        let feature = "an input of another CRS, in a VRT";
+        return Err(Error::unsupported(
+            feature,
+            "give inputs of one CRS, or write the mosaic itself",
+        ));
+    }
+    if source.view.as_ref().is_some_and(|view| view.expand_palette) {
+        return Err(Error::unsupported("an expanded palette, in a VRT", "write the mosaic itself"));
+    }
     let (grid, size) = (&mosaic.grid, source.size());
     let own = source.transform();
     let geographic = grid.crs.as_ref().is_some_and(|crs| crs.is_geographic());
@@ -187,7 +217,13 @@ fn skips(mosaic: &Mosaic, source: &Source, band: u32) -> Result<Skips> {
     let dtype = source.dtype();
     let mut nodata = source.nodata.band(band).filter(|value| value.fits(dtype));
     let mask = source.mask().is_some() || source.alpha_band().is_some();
-    if nodata.is_none() && dtype.is_float() && mosaic.sources().len() > 1 {
+    if nodata.is_some() && mask {
+        // With both GDAL looks at NODATA alone.
+        let feature = "an input with both nodata and a mask or alpha, in a VRT";
+        let hint = "pass --src-nodata none if the mask says it all";
+        return Err(Error::unsupported(feature, hint).with_path(source.path()));
+    }
+    if nodata.is_none() && !mask && dtype.is_float() && mosaic.sources().len() > 1 {
         // NaN is never painted over data.
         nodata = Some(Nodata::Float(f64::NAN));
     }

@@ -2,7 +2,7 @@
 //! samples under a pixel at once. Weighted sums are taken in `f64`.
 
 use crate::resample::axis::Axis;
-use crate::resample::{FLOOR_PX, Kernel, rounded};
+use crate::resample::{FLOOR_PX, Kernel, floor_index, rounded};
 use crate::sample::Sample;
 
 /// A window of samples in memory: those of pixel `(col, row)` have the index
@@ -49,12 +49,13 @@ impl Place {
     /// Source pixels per output pixel along each axis of the source: the length of its gradient.
     pub fn scale(&self) -> [f64; 2] {
         let [ux, uy, vx, vy] = self.jacobian;
-        [ux.hypot(uy), vx.hypot(vy)]
+        // Not `hypot`: these are not so large or small that their squares were not numbers.
+        [(ux * ux + uy * uy).sqrt(), (vx * vx + vy * vy).sqrt()]
     }
 
     /// Source column and row under the centre.
     pub fn nearest(&self) -> [i64; 2] {
-        [self.u, self.v].map(|position| (rounded(position) + FLOOR_PX).floor() as i64)
+        [self.u, self.v].map(|position| floor_index(rounded(position) + FLOOR_PX))
     }
 
     /// The corners of the pixel, in order.
@@ -164,34 +165,6 @@ impl Gatherer {
         }
     }
 
-    /// Weighs the taps of a point kernel at a place, for [`Gatherer::dot`]; gives the first column and row, and their
-    /// numbers.
-    pub fn weigh(&mut self, kernel: Kernel, place: &Place) -> ([i64; 2], [usize; 2]) {
-        let scale = place.scale();
-        let [wx, wy] = &mut self.weights;
-        let col = taps_of(kernel, rounded(place.u), scale[0], wx);
-        let row = taps_of(kernel, rounded(place.v), scale[1], wy);
-        ([col, row], [wx.len(), wy.len()])
-    }
-
-    /// The weighted sum of samples that are all valid: those of [`Gatherer::weigh`], of which the first has an index and
-    /// rows lie `stride` apart. The same arithmetic as [`Gatherer::at`].
-    pub fn dot<P: Sample>(&self, samples: &[P], start: usize, stride: usize) -> f64 {
-        let [wx, wy] = &self.weights;
-        if let ([a, b], [c, d]) = (wx.as_slice(), wy.as_slice()) {
-            let (upper, lower) = (&samples[start..start + 2], &samples[start + stride..start + stride + 2]);
-            let line = |row: &[P]| a * row[0].to_f64() + b * row[1].to_f64();
-            return c * line(upper) + d * line(lower);
-        }
-        let mut sum = 0.0;
-        for (row, wy) in wy.iter().enumerate() {
-            let from = start + row * stride;
-            let line = samples[from..from + wx.len()].iter().zip(wx);
-            sum += wy * line.map(|(sample, wx)| wx * sample.to_f64()).sum::<f64>();
-        }
-        sum
-    }
-
     fn point_sums<P: Sample>(
         &mut self,
         kernel: Kernel,
@@ -235,34 +208,124 @@ impl Sums {
     }
 }
 
-/// Fills the weights of a point kernel about a centre, without taps that weigh nothing; returns the
+/// Appends the weights of a point kernel about a centre, without taps that weigh nothing; returns the
 /// first tap.
-fn taps_of(kernel: Kernel, center: f64, scale: f64, weights: &mut Vec<f64>) -> i64 {
+fn push_taps(kernel: Kernel, center: f64, scale: f64, weights: &mut Vec<f64>) -> i64 {
     let stretch = scale.max(1.0);
     if kernel == Kernel::Bilinear && stretch == 1.0 {
-        let first = (center - 0.5).floor();
-        let fraction = center - 0.5 - first;
-        weights.clear();
+        let first = floor_index(center - 0.5);
+        let fraction = center - 0.5 - first as f64;
         weights.push(1.0 - fraction);
         if fraction > 0.0 {
             weights.push(fraction);
         }
-        return first as i64;
+        return first;
     }
     let radius = kernel.radius() * stretch;
-    let (mut first, end) =
-        ((center - radius + 0.5).floor() as i64, (center + radius + 0.5).floor() as i64);
-    weights.clear();
+    let start = weights.len();
+    let first = floor_index(center - radius + 0.5);
+    let end = floor_index(center + radius + 0.5).max(first + 1);
     weights.extend((first..end).map(|tap| kernel.weight((tap as f64 + 0.5 - center) / stretch)));
-    while weights.len() > 1 && weights.last() == Some(&0.0) {
+    while weights.len() > start + 1 && weights.last() == Some(&0.0) {
         weights.pop();
     }
-    let zeros = weights.iter().take_while(|w| **w == 0.0).count().min(weights.len() - 1);
-    weights.drain(..zeros);
-    first += zeros as i64;
-    let sum: f64 = weights.iter().sum();
-    weights.iter_mut().for_each(|w| *w /= sum);
-    first
+    let own = &weights[start..];
+    let zeros = own.iter().take_while(|w| **w == 0.0).count().min(own.len() - 1);
+    weights.drain(start..start + zeros);
+    let sum: f64 = weights[start..].iter().sum();
+    weights[start..].iter_mut().for_each(|w| *w /= sum);
+    first + zeros as i64
+}
+
+fn taps_of(kernel: Kernel, center: f64, scale: f64, weights: &mut Vec<f64>) -> i64 {
+    weights.clear();
+    push_taps(kernel, center, scale, weights)
+}
+
+/// The taps of a row of places in a window, found once for all bands.
+#[derive(Debug, Default)]
+pub struct RowTaps {
+    taps: Vec<PlaceTaps>,
+    /// Of each place first those of the columns, then those of the rows.
+    weights: Vec<f64>,
+}
+
+/// Taps of one place; no columns where not all of them lie in the window.
+#[derive(Debug, Clone, Copy)]
+struct PlaceTaps {
+    /// Index in the window of the first tap.
+    index: usize,
+    /// Index of the first weight.
+    start: usize,
+    columns: usize,
+    rows: usize,
+}
+
+impl RowTaps {
+    /// Finds the taps of a point kernel at `places` in the window of `patch`. If its validity is that of
+    /// all bands (`shared`), places that are invalid have none.
+    pub fn fill<P: Sample>(
+        &mut self,
+        kernel: Kernel,
+        patch: &Patch<'_, P>,
+        places: &[Place],
+        shared: bool,
+    ) {
+        self.taps.clear();
+        self.weights.clear();
+        for place in places {
+            let start = self.weights.len();
+            let mut taps = PlaceTaps { index: 0, start, columns: 0, rows: 0 };
+            let [col, row] = place.nearest();
+            let wanted = !shared || patch.get(col, row).is_some();
+            if wanted && place.u.is_finite() && place.v.is_finite() {
+                let scale = place.scale();
+                let weights = &mut self.weights;
+                let col = push_taps(kernel, rounded(place.u), scale[0], weights);
+                let columns = weights.len() - start;
+                let row = push_taps(kernel, rounded(place.v), scale[1], weights);
+                let rows = weights.len() - start - columns;
+                let last = patch.index(col + columns as i64 - 1, row + rows as i64 - 1);
+                if let (Some(index), Some(_)) = (patch.index(col, row), last) {
+                    taps = PlaceTaps { index, start, columns, rows };
+                }
+            }
+            self.taps.push(taps);
+        }
+    }
+
+    /// Whether all taps of the place at `at` lie in the window and are valid.
+    pub fn is_whole<P: Sample>(&self, at: usize, patch: &Patch<'_, P>) -> bool {
+        let PlaceTaps { index, columns, rows, .. } = self.taps[at];
+        let whole = |valid: &[u8]| {
+            (0..rows)
+                .all(|row| valid[index + row * patch.width..][..columns].iter().all(|v| *v != 0))
+        };
+        columns > 0 && patch.valid.is_none_or(whole)
+    }
+
+    /// The value at a place whose taps are all valid: that of [`Gatherer::at`].
+    pub fn value<P: Sample>(&self, at: usize, patch: &Patch<'_, P>) -> f64 {
+        let PlaceTaps { index, start, columns, rows } = self.taps[at];
+        if (columns, rows) == (2, 2)
+            && let Some([wx0, wx1, wy0, wy1]) = self.weights[start..].first_chunk()
+        {
+            let line = |from: usize| {
+                let samples = &patch.samples[from..from + 2];
+                wx0 * samples[0].to_f64() + wx1 * samples[1].to_f64()
+            };
+            return wy0 * line(index) + wy1 * line(index + patch.width);
+        }
+        let (wx, wy) = self.weights[start..start + columns + rows].split_at(columns);
+        let mut sum = 0.0;
+        for (row, wy) in wy.iter().enumerate() {
+            let samples = &patch.samples[index + row * patch.width..][..columns];
+            let line: f64 =
+                samples.iter().zip(wx).fold(0.0, |line, (sample, w)| line + w * sample.to_f64());
+            sum += wy * line;
+        }
+        sum
+    }
 }
 
 /// The value of the largest weight; the least of equals.

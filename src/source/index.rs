@@ -213,6 +213,11 @@ impl Writer {
         let mut numbers = Vec::new();
         let text = |value: Nodata| value.to_string();
         let reopen = !is_plain(source);
+        if source.view.as_ref().is_some_and(|v| v.expand_palette || v.among.is_some()) {
+            let feature = "an index of expanded palettes or of bands that are separate";
+            let hint = "index the inputs as they are, and say it to smalti mosaic";
+            return Err(Error::unsupported(feature, hint).with_path(source.path()));
+        }
         if reopen && (source.view.is_some() || source.overridden) {
             let feature = "an index of a part or a change of a file of this kind";
             let hint = "write it as a GeoTIFF of its own, e.g. smalti mosaic";
@@ -474,7 +479,7 @@ impl Profile {
             image,
             unplaced: None,
             band_nodata: None,
-            oddities: Vec::new(),
+            oddities: Box::default(),
         };
         Ok(Loaded {
             dataset,
@@ -524,7 +529,7 @@ impl SavedSource<'_> {
             date_time: *date_time,
             unplaced: None,
             band_nodata: None,
-            oddities: Vec::new(),
+            oddities: Box::default(),
         };
         let source = Source {
             dataset: Arc::new(dataset),

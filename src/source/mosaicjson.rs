@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn names(tiles: Value) -> std::result::Result<Vec<String>, String> {
+    fn names(tiles: &Value) -> std::result::Result<Vec<String>, String> {
         let value = json!({"mosaicjson": "0.0.2", "tiles": tiles});
         let list = read(&value, Path::new("")).map_err(|error| error.to_string())?;
         Ok(list.iter().map(|entry| entry.path.to_string_lossy().into_owned()).collect())
@@ -101,16 +101,19 @@ mod tests {
 
     #[test]
     fn the_first_asset_of_each_tile_lies_on_top() {
-        let order = names(json!({"0": ["a", "b"], "1": ["b", "c", "d"], "2": ["e", "b"]})).unwrap();
+        let order =
+            names(&json!({"0": ["a", "b"], "1": ["b", "c", "d"], "2": ["e", "b"]})).unwrap();
         assert_eq!(order.len(), 5);
         let at = |name: &str| order.iter().position(|own| own == name).unwrap();
         for (upper, lower) in [("a", "b"), ("b", "c"), ("c", "d"), ("e", "b")] {
             assert!(at(upper) > at(lower), "{upper} {lower}: {order:?}");
         }
         assert!(
-            names(json!({"0": ["a", "b"], "1": ["b", "a"]})).unwrap_err().contains("contradicting")
+            names(&json!({"0": ["a", "b"], "1": ["b", "a"]}))
+                .unwrap_err()
+                .contains("contradicting")
         );
-        assert!(names(json!({"0": ["http://x/a.tif"]})).unwrap_err().contains("http://x/a.tif"));
-        assert!(names(json!({"0": [3]})).is_err() && names(json!([])).is_err());
+        assert!(names(&json!({"0": ["http://x/a.tif"]})).unwrap_err().contains("http://x/a.tif"));
+        assert!(names(&json!({"0": [3]})).is_err() && names(&json!([])).is_err());
     }
 }

@@ -7,9 +7,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::codec::image::Params;
 use crate::crs::Crs;
 use crate::error::{Error, ErrorKind, FormatError, Result, ResultExt};
-use crate::io::ReadAt;
+use crate::io::{self, ReadAt};
 use crate::observer::{Observer, Warning};
 use crate::ordered::{Window, run_ordered, thread_count};
 use crate::source::entry::Entry;
@@ -169,7 +170,8 @@ pub fn open_entries(
     let mut interner = Interner::default();
     run_ordered(
         entries.len() as u64,
-        Window::light(thread_count(options.threads)),
+        // A thread holds up to three files: the raster and those beside it.
+        Window::light(thread_count(options.threads).min((io::handle_limit() / 3).max(1))),
         observer,
         || (),
         |(), ticket| Ok(open_entry(&entries[ticket.index as usize], options.read)),
@@ -177,7 +179,7 @@ pub fn open_entries(
         |_, result| {
             match result {
                 Ok((source, state)) => {
-                    for what in &source.dataset.oddities {
+                    for what in &*source.dataset.oddities {
                         let path = source.path().display().to_string();
                         observer.warning(&Warning::Odd { path, what: what.clone() });
                     }
@@ -285,11 +287,22 @@ fn keep_last(sources: Vec<Source>, observer: &dyn Observer) -> Vec<Source> {
 struct Interner {
     crs: HashMap<Arc<Crs>, Arc<Crs>>,
     shared: Vec<Arc<Shared>>,
+    params: Vec<Arc<Params>>,
 }
 
 impl Interner {
     /// Different metadata that are compared with each new source, newest first.
     const MOST_SHARED: usize = 64;
+
+    /// Tiles of one series have the same JPEG tables.
+    fn share_params(&mut self, dataset: &mut Dataset) {
+        let Some(own) = &mut dataset.image.params else { return };
+        match self.params.iter().rev().find(|params| *params == own) {
+            Some(params) => *own = Arc::clone(params),
+            None if self.params.len() < Interner::MOST_SHARED => self.params.push(Arc::clone(own)),
+            None => {}
+        }
+    }
 
     /// `saved`: an index shares what is equal already.
     fn intern(&mut self, source: Source, options: &OpenOptions, saved: bool) -> Source {
@@ -318,7 +331,8 @@ impl Interner {
                 self.shared.push(Arc::clone(&dataset.shared));
             }
         }
-        dataset.oddities = Vec::new();
+        dataset.oddities = Box::default();
+        self.share_params(&mut dataset);
         Source { dataset: Arc::new(dataset), overridden, ..source }
     }
 }

@@ -60,14 +60,11 @@ fn compare(a: &Source, b: &Source, key: &SortKey) -> Ordering {
         }
         SortKey::Date => date(a).cmp(&date(b)),
         SortKey::Resolution => pixel_area(b).total_cmp(&pixel_area(a)),
-        SortKey::Item { name, descending } => {
-            let order = match (item(a, name), item(b, name)) {
-                (Some(a), Some(b)) if *descending => compare_text(b, a),
-                (Some(a), Some(b)) => compare_text(a, b),
-                (a, b) => a.is_some().cmp(&b.is_some()),
-            };
-            order
-        }
+        SortKey::Item { name, descending } => match (item(a, name), item(b, name)) {
+            (Some(a), Some(b)) if *descending => compare_text(b, a),
+            (Some(a), Some(b)) => compare_text(a, b),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        },
     }
 }
 

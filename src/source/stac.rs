@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn item(id: &str, assets: Value) -> Value {
+    fn item(id: &str, assets: &Value) -> Value {
         json!({"type": "Feature", "stac_version": "1.0.0", "id": id, "assets": assets,
                "geometry": null, "properties": {"datetime": null}})
     }
@@ -155,12 +155,12 @@ mod tests {
         let tiff = |href: &str, roles: Value| json!({"href": href, "type": "image/tiff; application=geotiff", "roles": roles});
         let one = item(
             "a",
-            json!({"img": tiff("a.tif", json!([])), "thumb": {"href": "t.png", "type": "image/png"}}),
+            &json!({"img": tiff("a.tif", json!([])), "thumb": {"href": "t.png", "type": "image/png"}}),
         );
         assert_eq!(paths(&one, None), Ok(vec!["dir/a.tif".into()]));
         let two = item(
             "b",
-            json!({"B2": tiff("b2.tif", json!(["data"])), "B3": tiff("b3.tif", json!(["data"]))}),
+            &json!({"B2": tiff("b2.tif", json!(["data"])), "B3": tiff("b3.tif", json!(["data"]))}),
         );
         let error = paths(&two, None).unwrap_err();
         assert!(error.contains("B2, B3") && error.contains("--asset"), "{error}");
@@ -168,15 +168,15 @@ mod tests {
         assert!(paths(&two, Some("B4")).unwrap_err().contains("no asset B4"));
         let data = item(
             "c",
-            json!({"x": tiff("x.tif", json!(["visual"])), "y": tiff("y.tif", json!(["data"]))}),
+            &json!({"x": tiff("x.tif", json!(["visual"])), "y": tiff("y.tif", json!(["data"]))}),
         );
         assert_eq!(paths(&data, None), Ok(vec!["dir/y.tif".into()]));
         let both = json!({"type": "FeatureCollection", "features": [one, data]});
         assert!(is_stac(&both));
         assert_eq!(paths(&both, None).unwrap().len(), 2);
-        let remote = item("d", json!({"x": tiff("https://host/x.tif", json!([]))}));
+        let remote = item("d", &json!({"x": tiff("https://host/x.tif", json!([]))}));
         assert!(paths(&remote, None).unwrap_err().contains("https://host/x.tif"));
-        for bad in [json!({"stac_version": "1.0.0"}), item("e", json!(3)), item("f", json!({}))] {
+        for bad in [json!({"stac_version": "1.0.0"}), item("e", &json!(3)), item("f", &json!({}))] {
             assert!(paths(&bad, None).is_err(), "{bad}");
         }
     }

@@ -51,7 +51,7 @@ pub(super) fn entries(path: &Path) -> Result<Entries> {
     let band_count = vrt.nodata.len();
     let mut list = Vec::with_capacity(flats.len());
     for flat in flats {
-        list.push(entry(flat, &transform, &vrt, band_count)?);
+        list.push(entry(&flat, &transform, &vrt, band_count)?);
     }
     let nodata = vrt.nodata[0];
     if vrt.nodata.iter().any(|own| *own != nodata) {
@@ -63,7 +63,7 @@ pub(super) fn entries(path: &Path) -> Result<Entries> {
     Ok(Entries { list, hints, descriptors: reader.nested, nested: Vec::new() })
 }
 
-fn entry(flat: Flat, grid: &GeoTransform, vrt: &Vrt, band_count: usize) -> Result<Entry> {
+fn entry(flat: &Flat, grid: &GeoTransform, vrt: &Vrt, band_count: usize) -> Result<Entry> {
     let side = |range: [i64; 2]| u32::try_from(range[1] - range[0]).ok();
     let start = |range: [i64; 2]| u32::try_from(range[0]).ok();
     let window = match (start(flat.cols), start(flat.rows), side(flat.cols), side(flat.rows)) {

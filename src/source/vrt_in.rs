@@ -117,7 +117,7 @@ pub(super) fn parse(input: impl Read, folder: &Path) -> Result<Vrt> {
     parser.finish(&xml)
 }
 
-fn refuse(feature: String) -> Error {
+fn refuse(feature: impl std::fmt::Display) -> Error {
     Error::unsupported(format!("{feature} in a VRT"), HINT)
 }
 
@@ -207,7 +207,7 @@ impl Parser<'_> {
                 "NoDataValue" => self.vrt.nodata[index] = Some(Nodata::parse(&xml.text()?)?),
                 "SimpleSource" | "ComplexSource" => {
                     let raw = self.source(xml, &child)?;
-                    last = Some(self.add(xml, raw, index, last)?);
+                    last = Some(self.add(xml, &raw, index, last)?);
                 }
                 "Metadata"
                 | "Description"
@@ -233,7 +233,7 @@ impl Parser<'_> {
                 "SimpleSource" | "ComplexSource" => {
                     let raw = self.source(xml, &child)?;
                     if !raw.band.trim().starts_with("mask") {
-                        return Err(refuse("a MaskBand that is not made of masks".into()));
+                        return Err(refuse("a MaskBand that is not made of masks"));
                     }
                     self.masks.extend(raw.file);
                 }
@@ -276,6 +276,10 @@ impl Parser<'_> {
                 other => return Err(refuse(format!("{:?} of a source", short(other)))),
             }
         }
+        if raw.nodata.is_some() && raw.use_mask {
+            // GDAL looks at NODATA alone then, which is hardly what was meant.
+            return Err(refuse("a source with both NODATA and UseMaskBand"));
+        }
         Ok(raw)
     }
 
@@ -298,7 +302,7 @@ impl Parser<'_> {
     fn add<R: Read>(
         &mut self,
         xml: &Xml<R>,
-        raw: Raw,
+        raw: &Raw,
         index: usize,
         last: Option<u32>,
     ) -> Result<u32> {
@@ -309,7 +313,7 @@ impl Parser<'_> {
         };
         let whole = |[width, height]: [f64; 2]| Rect { x: 0.0, y: 0.0, width, height };
         let Some(src) = raw.src.or(raw.size.map(whole)) else {
-            return Err(refuse("a source without SrcRect and SourceProperties".into()));
+            return Err(refuse("a source without SrcRect and SourceProperties"));
         };
         let Size { width, height } = self.vrt.size;
         let dst = raw.dst.unwrap_or(whole([f64::from(width), f64::from(height)]));
@@ -358,7 +362,7 @@ impl Parser<'_> {
         let file_has =
             |file: &u32| if masks.len() < 8 { masked(file) } else { honored.contains(file) };
         if !masks.iter().all(file_has) {
-            return Err(refuse("a MaskBand over sources without UseMaskBand".into()));
+            return Err(refuse("a MaskBand over sources without UseMaskBand"));
         }
         Ok(vrt)
     }

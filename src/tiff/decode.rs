@@ -95,7 +95,7 @@ impl Layout {
             Compression::None => return Ok(()),
             _ => 1 << 16,
         };
-        let raw = self.row_bytes().saturating_mul(u64::from(size.height));
+        let raw = self.rows_bytes(u64::from(size.height));
         let decoded = size.pixels().saturating_mul(u64::from(self.samples_in_block()));
         let decoded = decoded.saturating_mul(self.dtype.size() as u64);
         let stored_bytes = stored as u64;
@@ -165,6 +165,7 @@ impl Layout {
         let image = ImageBlock {
             width: size.width as usize,
             height: size.height as usize,
+            inside: inside as usize,
             samples: self.samples_in_block() as usize,
             sample_bytes: size_of::<T>(),
             dtype: self.dtype,
@@ -177,22 +178,8 @@ impl Layout {
             return decoder.decode_image(self.compression, &image, raw, samples);
         }
         if self.packing != Packing::Whole {
-            bytes.resize(self.row_bytes() as usize * size.height as usize, 0);
-            if self.compression.is_fax()
-                && let Stored::Bytes(raw) = &stored
-            {
-                decoder.decode_fax(self.compression, &image, raw, bytes)?;
-            } else {
-                self.raw_bytes(stored, inside, bytes, decoder)?;
-            }
-            if self.packing != Packing::Bits {
-                let rows = RowLayout {
-                    dtype_size: self.bits as usize / 8,
-                    samples_per_pixel: image.samples,
-                    width: image.width,
-                };
-                predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
-            }
+            bytes.resize(self.rows_bytes(u64::from(size.height)) as usize, 0);
+            self.packed_bytes(&image, inside, stored, bytes, (decoder, planes))?;
             packed::expand(self, size, bytes, samples);
             return Ok(());
         }
@@ -226,6 +213,32 @@ impl Layout {
         Ok(())
     }
 
+    /// Fills `bytes` with packed samples, those of whole bytes in the machine's order.
+    fn packed_bytes(
+        &self,
+        image: &ImageBlock<'_>,
+        inside: u32,
+        stored: Stored<'_>,
+        bytes: &mut [u8],
+        (decoder, planes): (&mut Decoder, &mut Vec<u8>),
+    ) -> Result<()> {
+        match stored {
+            Stored::Bytes(raw) if self.compression.is_fax() => {
+                decoder.decode_fax(self.compression, image, raw, bytes)?;
+            }
+            stored => self.raw_bytes(stored, inside, bytes, decoder)?,
+        }
+        if matches!(self.packing, Packing::Half | Packing::Float24) {
+            let rows = RowLayout {
+                dtype_size: self.bits as usize / 8,
+                samples_per_pixel: image.samples,
+                width: image.width,
+            };
+            predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
+        }
+        Ok(())
+    }
+
     /// Fills `raw` from what is stored, of which `inside` rows must be there.
     fn raw_bytes(
         &self,
@@ -234,7 +247,7 @@ impl Layout {
         raw: &mut [u8],
         decoder: &mut Decoder,
     ) -> Result<()> {
-        let needed = (self.row_bytes() as usize).saturating_mul(inside as usize).min(raw.len());
+        let needed = (self.rows_bytes(u64::from(inside)) as usize).min(raw.len());
         let (raw, outside) = raw.split_at_mut(needed);
         outside.fill(0);
         match stored {

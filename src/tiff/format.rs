@@ -12,6 +12,8 @@ use crate::tiff::tag;
 
 /// PhotometricInterpretation (TIFF 6.0 §22).
 const YCBCR: u64 = 6;
+/// PhotometricInterpretation: 1976 CIE L*a*b* (§23).
+const CIELAB: u64 = 8;
 /// PhotometricInterpretation: separated, by default into cyan, magenta, yellow and black (§16).
 const CMYK: u64 = 5;
 
@@ -23,6 +25,14 @@ pub enum Packing {
     /// Bits of an unsigned number, most significant first, one sample right after the other; each row
     /// starts at a byte.
     Bits,
+    /// 8-bit YCbCr in clumps of `h` by `v` pixels: their Y, row by row, then one Cb and one Cr (TIFF 6.0
+    /// §21). Expanded to R, G and B.
+    YCbCr {
+        /// Pixels across a clump.
+        h: u8,
+        /// Pixels down a clump.
+        v: u8,
+    },
     /// 16-bit floats (IEEE 754 binary16).
     Half,
     /// 24-bit floats: 1 bit of sign, 7 of exponent, 16 of fraction (TIFF technote 3).
@@ -44,16 +54,23 @@ impl Format {
     pub(crate) fn read(reader: &HeaderReader<'_>, ifd: &Ifd, bands: u64) -> Result<Format> {
         let (dtype, bits, packing) = sample_type(reader, ifd, bands)?;
         let compression = read_compression(reader, ifd)?;
+        let packing = match (reader.number(ifd, 262)?, compression) {
+            (Some(YCBCR), scheme) if !scheme.is_image() => clumps(reader, ifd, dtype, bands)?,
+            (Some(CIELAB), _) => {
+                return Err(Error::unsupported("CIELab color", "convert it to RGB"));
+            }
+            _ => packing,
+        };
         let predictor = read_predictor(reader, ifd, compression, dtype, bits)?;
         let params = read_params(reader, ifd, compression, bands)?;
         let params = (params != Params::default()).then(|| Arc::new(params));
         let format = Format { dtype, bits, packing, compression, predictor, params };
-        format.check(reader, ifd)?;
+        format.check()?;
         Ok(format)
     }
 
     /// What a codec or predictor cannot have.
-    fn check(&self, reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<()> {
+    fn check(&self) -> Result<()> {
         const HINT: &str = "convert it, e.g. gdal_translate -co COMPRESS=DEFLATE";
         let refuse = |what: &str| {
             let name = self.compression.name();
@@ -71,15 +88,45 @@ impl Format {
             Compression::Lerc if !whole || self.dtype.is_complex() || self.dtype.size() > 8 => {
                 refuse("samples of this kind")
             }
-            scheme if scheme != Compression::Jpeg && reader.number(ifd, 262)? == Some(YCBCR) => {
-                Err(Error::unsupported(
-                    "YCbCr color without JPEG",
-                    "convert it, e.g. gdal_translate -co PHOTOMETRIC=RGB",
-                ))
+            _ if matches!(self.packing, Packing::YCbCr { .. })
+                && self.predictor != Predictor::None =>
+            {
+                refuse("YCbCr samples with a predictor")
             }
             _ => Ok(()),
         }
     }
+}
+
+/// YCbCr without JPEG: 8 bits, in clumps of sizes that libtiff reads too.
+fn clumps(reader: &HeaderReader<'_>, ifd: &Ifd, dtype: DataType, bands: u64) -> Result<Packing> {
+    let sides = match ifd.entry(530) {
+        Some(entry) => reader.unsigned(entry)?,
+        None => vec![2, 2],
+    };
+    let planar = reader.number(ifd, 284)? == Some(2);
+    let (h, v) = (sides.first().copied().unwrap_or(2), sides.get(1).copied().unwrap_or(2));
+    let known = matches!((h, v), (1, 1) | (1, 2) | (2, 1) | (2, 2) | (4, 1) | (4, 2) | (4, 4));
+    if dtype != DataType::U8 || bands != 3 || planar || !known {
+        let feature = format!("YCbCr color without JPEG, {dtype}, {h} × {v} pixels a clump");
+        return Err(Error::unsupported(feature, "convert it to RGB"));
+    }
+    Ok(Packing::YCbCr { h: h as u8, v: v as u8 })
+}
+
+/// Numbers of a tag as bits of `f32`, or what they are by default.
+fn float_bits<const N: usize>(
+    reader: &HeaderReader<'_>,
+    ifd: &Ifd,
+    tag: u16,
+    default: [f32; N],
+) -> Result<[u32; N]> {
+    let found = match ifd.entry(tag) {
+        Some(entry) => reader.floats(entry)?.iter().map(|v| *v as f32).collect(),
+        None => Vec::new(),
+    };
+    let numbers: [f32; N] = found.try_into().unwrap_or(default);
+    Ok(numbers.map(f32::to_bits))
 }
 
 fn list(reader: &HeaderReader<'_>, ifd: &Ifd, tag: u16, bands: u64, default: u64) -> Result<u64> {
@@ -221,6 +268,11 @@ fn read_params(
     let inks = reader.number(ifd, 332).unwrap_or(None).unwrap_or(1);
     let bytes = list(reader, ifd, 258, bands, 1)? == 8 && list(reader, ifd, 339, bands, 1)? == 1;
     params.cmyk = photometric == Some(CMYK) && inks == 1 && bands == 4 && bytes && !planar;
+    if photometric == Some(YCBCR) && !compression.is_image() {
+        // By default those of television (CCIR 601-1), and full ranges.
+        params.luma = float_bits(reader, ifd, 529, [0.299, 0.587, 0.114])?;
+        params.reference = float_bits(reader, ifd, 532, [0.0, 255.0, 128.0, 255.0, 128.0, 255.0])?;
+    }
     match compression {
         Compression::Jpeg => {
             if let Some(entry) = ifd.entry(347) {

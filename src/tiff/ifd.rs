@@ -112,7 +112,8 @@ impl<'a> HeaderReader<'a> {
         Ok((list, None))
     }
 
-    fn directory(&self, offset: u64) -> Result<Ifd> {
+    /// The directory at an offset.
+    pub(crate) fn directory(&self, offset: u64) -> Result<Ifd> {
         let (count, entries_at, entry_len) = if self.big_tiff {
             (self.u64_at(offset)?, offset.saturating_add(8), 20)
         } else {
@@ -264,6 +265,13 @@ impl<'a> HeaderReader<'a> {
             Some(Type::FLOAT) => {
                 Ok(bytes.chunks_exact(4).map(|b| f64::from(f32::from_bits(self.u32(b)))).collect())
             }
+            Some(Type::RATIONAL) => Ok(bytes
+                .chunks_exact(8)
+                .map(|b| {
+                    let (above, below) = (self.u32(&b[..4]), self.u32(&b[4..]));
+                    if below == 0 { 0.0 } else { f64::from(above) / f64::from(below) }
+                })
+                .collect()),
             _ => Ok(self.unsigned(entry)?.into_iter().map(|v| v as f64).collect()),
         }
     }

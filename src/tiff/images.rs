@@ -36,13 +36,18 @@ pub(crate) fn linked(
     beside: &dyn Beside,
     options: ReadOptions,
 ) -> Result<Images> {
-    let own = candidates(reader, &directories[1..], 1);
+    let below = sub_directories(reader, &directories[0]);
+    let mut own = candidates(reader, &directories[1..], 1);
+    own.extend(candidates(reader, &below, directories.len()));
     let mut images = scan(reader, &own, image, FileOf::Main, options)?;
     if images.mask.is_none()
         && let Some(file) = beside.open(FileOf::Mask)?
     {
         let mask = beside_mask(&*file, image, &mut images, options);
-        images.mask = mask.map_err(|error| error.with_path(FileOf::Mask.suffix().as_ref()))?;
+        images.mask = mask.map_err(|error| {
+            // Its own name is not known here, so the message says which file it is.
+            Error::unsupported(format!("the mask beside it (.msk): {error}"), "mend or remove it")
+        })?;
     }
     if images.overviews.is_empty()
         && let Some(file) = beside.open(FileOf::Overviews)?
@@ -58,6 +63,18 @@ pub(crate) fn linked(
         }
     }
     Ok(images)
+}
+
+/// Most directories below the first one that are looked at.
+const MOST_SUB_DIRECTORIES: usize = 32;
+
+/// Directories that SubIFDs (TIFF technote 1) of the first one names: some writers keep overviews there.
+fn sub_directories(reader: &HeaderReader<'_>, first: &Ifd) -> Vec<Ifd> {
+    let Some(entry) = first.entry(330) else { return Vec::new() };
+    // Those that cannot be read are none, as with the overviews of a file beside.
+    let offsets = reader.unsigned(entry).unwrap_or_default();
+    let offsets = offsets.into_iter().take(MOST_SUB_DIRECTORIES);
+    offsets.filter_map(|offset| reader.directory(offset).ok()).collect()
 }
 
 fn read_directories(file: &dyn crate::io::ReadAt) -> Result<(HeaderReader<'_>, Vec<Ifd>)> {

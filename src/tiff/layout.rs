@@ -14,17 +14,16 @@ use crate::io::ReadAt;
 use crate::sample::DataType;
 use crate::tiff::FileOf;
 use crate::tiff::format::{Format, Packing};
-use crate::tiff::ifd::{HeaderReader, Ifd, bad};
+use crate::tiff::ifd::{HeaderReader, Ifd};
+pub use crate::tiff::table::Extent;
+pub(crate) use crate::tiff::table::{TABLE_PAGE, TablePage};
+use crate::tiff::table::{Table, extent};
 use crate::tiff::tag;
 
 /// Large strips are read in parts of about this many bytes.
 const SPLIT_BYTES: u64 = 512 * 1024;
 /// Compressed strips beyond this are decoded as a stream, part by part.
 const STREAM_BYTES: u64 = 8 << 20;
-/// Tables up to this many blocks stay in memory with the header.
-pub(super) const INLINE_BLOCKS: u64 = 16;
-/// Blocks in one page of a table that is read on demand.
-pub(crate) const TABLE_PAGE: u64 = 2048;
 /// Most bands that an image may have.
 pub(super) const MAX_BANDS: u64 = 65_535;
 /// Most bytes of a decoded storage block.
@@ -65,27 +64,6 @@ pub struct Layout {
     pub(super) rows: u32,
     pub(super) offsets: Table,
     pub(super) counts: Table,
-}
-
-/// A table of block offsets or byte counts.
-#[derive(Debug, Clone)]
-pub(super) enum Table {
-    Inline(Box<[u64]>),
-    InFile {
-        offset: u64,
-        width: u32,
-    },
-    /// Byte counts that the file leaves out (allowed for uncompressed data only).
-    Computed,
-}
-
-/// Where a block lies in the file. `len` 0 means that it is not stored (sparse).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// Bytes from the start of the file.
-    pub offset: u64,
-    /// Bytes.
-    pub len: u64,
 }
 
 impl Layout {
@@ -141,7 +119,7 @@ impl Layout {
             counts: Table::Computed,
         };
         layout.split_strips();
-        let stored = layout.row_bytes().saturating_mul(u64::from(layout.rows));
+        let stored = layout.rows_bytes(u64::from(layout.rows));
         let need = stored.max(layout.max_decoded_bytes());
         if need > MAX_BLOCK_BYTES {
             let what = "a block of the image";
@@ -154,7 +132,11 @@ impl Layout {
     /// Makes access blocks of some rows out of large strips.
     pub(super) fn split_strips(&mut self) {
         let whole = self.compression != Compression::None && self.storage_bytes() <= STREAM_BYTES;
-        if whole || self.tiled || !stream::can_stream(self.compression) {
+        let clumps = matches!(self.packing, Packing::YCbCr { .. });
+        // Streams of reversed bits are rare enough to be read whole.
+        let reversed = self.params.as_ref().is_some_and(|params| params.reversed_bits);
+        let reversed = reversed && self.compression != Compression::None;
+        if whole || self.tiled || clumps || reversed || !stream::can_stream(self.compression) {
             return;
         }
         let row_bytes = self.row_bytes().max(1);
@@ -184,6 +166,12 @@ impl Layout {
                 return Err(FormatError::MissingTag { tag: counts, name: tag::name(counts) }.into());
             }
         };
+        // One raw strip that says where it is and not how long: its length is known (as in libtiff).
+        let one = matches!(&self.counts, Table::Inline(counts) if **counts == [0]);
+        let placed = matches!(&self.offsets, Table::Inline(offsets) if **offsets != [0]);
+        if one && placed && self.compression == Compression::None {
+            self.counts = Table::Computed;
+        }
         self.check_tables(reader)
     }
 
@@ -202,7 +190,10 @@ impl Layout {
                 if extent.len == 0 {
                     continue;
                 }
-                let end = extent.offset.saturating_add(extent.len);
+                // What a raw block's count says beyond its length does not matter.
+                let raw_len = extent.len.min(raw);
+                let is_raw = self.compression == Compression::None;
+                let end = extent.offset.saturating_add(if is_raw { raw_len } else { extent.len });
                 let file_len = reader.file_len();
                 if end > file_len {
                     let what = "a block of pixels";
@@ -245,13 +236,23 @@ impl Layout {
         (samples * u64::from(self.bits)).div_ceil(8)
     }
 
+    /// Bytes of the first `rows` rows of a block as stored.
+    pub fn rows_bytes(&self, rows: u64) -> u64 {
+        let Packing::YCbCr { h, v } = self.packing else {
+            return self.row_bytes().saturating_mul(rows);
+        };
+        let clump = u64::from(h) * u64::from(v) + 2;
+        let line = u64::from(self.storage.width).div_ceil(u64::from(h)) * clump;
+        line.saturating_mul(rows.div_ceil(u64::from(v)))
+    }
+
     /// Samples per pixel inside one block: all bands, or 1 if planar.
     pub fn samples_in_block(&self) -> u32 {
         if self.planar { 1 } else { self.bands }
     }
 
     fn storage_bytes(&self) -> u64 {
-        self.row_bytes().saturating_mul(u64::from(self.storage.height))
+        self.rows_bytes(u64::from(self.storage.height))
     }
 
     fn planes(&self) -> u64 {
@@ -301,7 +302,7 @@ impl Layout {
         let row = index / u64::from(self.across()) % down;
         let above = row * u64::from(self.storage.height);
         let rows = u64::from(self.storage.height).min(u64::from(self.size.height) - above);
-        self.row_bytes() * rows
+        self.rows_bytes(rows)
     }
 
     pub(super) fn storage_block_bytes(&self, index: u64) -> u64 {
@@ -314,7 +315,7 @@ impl Layout {
         } else {
             u64::from(self.storage.height).min(u64::from(self.size.height) - above)
         };
-        self.row_bytes() * rows
+        self.rows_bytes(rows)
     }
 
     /// First row and rows of the access blocks in row `by` of blocks; the last ones are short.
@@ -429,77 +430,6 @@ impl Layout {
             Compression::None => raw,
             _ => raw.saturating_mul(2).saturating_add(64 * 1024),
         }
-    }
-}
-
-/// A page of block offsets and byte counts; counts are empty where the file has none.
-#[derive(Debug, Clone)]
-pub(crate) struct TablePage {
-    offsets: Vec<u64>,
-    counts: Vec<u64>,
-}
-
-impl TablePage {
-    pub(crate) fn bytes(&self) -> usize {
-        (self.offsets.len() + self.counts.len()) * 8
-    }
-}
-
-fn extent(offsets: &[u64], counts: &[u64], index: usize, raw: u64) -> Extent {
-    let offset = offsets.get(index).copied().unwrap_or(0);
-    let stored = if counts.is_empty() { raw } else { counts.get(index).copied().unwrap_or(0) };
-    let len = if offset == 0 { 0 } else { stored };
-    Extent { offset, len }
-}
-
-impl Table {
-    fn read(
-        reader: &HeaderReader<'_>,
-        entry: &crate::tiff::ifd::Entry,
-        blocks: u64,
-    ) -> Result<Table> {
-        let width = match entry.field {
-            3 => 2,
-            4 | 13 => 4,
-            16 | 18 => 8,
-            other => return Err(bad(entry, "SHORT, LONG or LONG8", format!("type {other}"))),
-        };
-        if entry.count < blocks {
-            return Err(bad(
-                entry,
-                "one value for each block",
-                format!("{} of {blocks}", entry.count),
-            ));
-        }
-        reader.check("the block table", entry.offset, blocks.saturating_mul(width))?;
-        let in_file = Table::InFile { offset: entry.offset, width: width as u32 };
-        if blocks > INLINE_BLOCKS {
-            return Ok(in_file);
-        }
-        let read = |offset: u64, len: u64| reader.bytes("the block table", offset, len);
-        Ok(Table::Inline(in_file.page(0, blocks, reader.big_endian, read)?.into()))
-    }
-
-    fn page(
-        &self,
-        first: u64,
-        count: u64,
-        big_endian: bool,
-        read: impl Fn(u64, u64) -> Result<Vec<u8>>,
-    ) -> Result<Vec<u64>> {
-        let (offset, width) = match self {
-            Table::Inline(values) => {
-                return Ok(values[first as usize..(first + count) as usize].to_vec());
-            }
-            Table::Computed => return Ok(Vec::new()),
-            Table::InFile { offset, width } => (*offset, *width),
-        };
-        let bytes = read(offset + first * u64::from(width), count * u64::from(width))?;
-        let value = |raw: &[u8]| {
-            let fold = |sum: u64, b: &u8| sum << 8 | u64::from(*b);
-            if big_endian { raw.iter().fold(0, fold) } else { raw.iter().rev().fold(0, fold) }
-        };
-        Ok(bytes.chunks_exact(width as usize).map(value).collect())
     }
 }
 

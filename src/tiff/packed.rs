@@ -1,5 +1,6 @@
 //! Samples of odd sizes → samples of a type: bits, short floats. Pure arithmetic.
 
+use crate::codec::image::Params;
 use crate::geometry::Size;
 use crate::sample::Sample;
 use crate::tiff::format::Packing;
@@ -16,17 +17,17 @@ pub(crate) fn expand<T: Sample>(layout: &Layout, size: Size, bytes: &[u8], sampl
     };
     match (layout.packing, size_of::<T>()) {
         (Packing::Whole, _) => {}
+        (Packing::YCbCr { h, v }, _) => {
+            let params = layout.params.as_deref();
+            ycbcr(shape.width, (h.into(), v.into()), params, bytes, cast::<T, u8>(samples));
+        }
         (Packing::Bits, 1) => bits(layout.bits, shape, bytes, cast::<T, u8>(samples), |v| v as u8),
         (Packing::Bits, 2) => {
-            bits(layout.bits, shape, bytes, cast::<T, u16>(samples), |v| v as u16)
+            bits(layout.bits, shape, bytes, cast::<T, u16>(samples), |v| v as u16);
         }
         (Packing::Bits, _) => bits(layout.bits, shape, bytes, cast::<T, u32>(samples), |v| v),
-        (Packing::Half, _) => {
-            wide::<2>(shape, bytes, cast::<T, u32>(samples), |b| half_bits(u16::from_ne_bytes(*b)))
-        }
-        (Packing::Float24, _) => {
-            wide::<3>(shape, bytes, cast::<T, u32>(samples), |b| float24_bits(number3(b)))
-        }
+        (Packing::Half, _) => wide(shape, bytes, cast::<T, u32>(samples), half_of),
+        (Packing::Float24, _) => wide(shape, bytes, cast::<T, u32>(samples), float24_of),
     }
 }
 
@@ -40,6 +41,80 @@ struct Shape {
 /// The same memory; empty where the types do not fit, which the layout excludes.
 fn cast<T: Sample, U: bytemuck::Pod>(samples: &mut [T]) -> &mut [U] {
     bytemuck::try_cast_slice_mut(samples).unwrap_or_default()
+}
+
+/// Clumps of YCbCr to bands of R, G and B, in 16 fraction bits as libtiff does.
+fn ycbcr(
+    width: usize,
+    (h, v): (usize, usize),
+    params: Option<&Params>,
+    bytes: &[u8],
+    out: &mut [u8],
+) {
+    let Some(params) = params else { return };
+    let tables = Tables::new(params);
+    let height = out.len() / 3 / width;
+    let line = width.div_ceil(h) * (h * v + 2);
+    for (row, clumps) in bytes.chunks_exact(line).enumerate() {
+        for (col, clump) in clumps.chunks_exact(h * v + 2).enumerate() {
+            let (light, chroma) = clump.split_at(h * v);
+            for (index, y) in light.iter().enumerate() {
+                let (x, y_at) = (col * h + index % h, row * v + index / h);
+                if x < width && y_at < height {
+                    let rgb = tables.rgb(*y, chroma[0], chroma[1]);
+                    for (band, value) in rgb.into_iter().enumerate() {
+                        out[(band * height + y_at) * width + x] = value;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What each value of Y, Cb and Cr adds to red, green and blue (TIFF 6.0 §21).
+struct Tables {
+    y: [i32; 256],
+    red: [i32; 256],
+    /// Of Cr and of Cb, still with 16 fraction bits.
+    green: [[i32; 256]; 2],
+    blue: [i32; 256],
+}
+
+impl Tables {
+    fn new(params: &Params) -> Tables {
+        const HALF: i32 = 1 << 15;
+        let [red, green, blue] = params.luma.map(f32::from_bits);
+        let reference = params.reference.map(f32::from_bits);
+        let fix = |factor: f32| (f64::from(factor.clamp(0.0, 2.0)) * 65_536.0 + 0.5) as i32;
+        let (for_red, for_blue) = (2.0 - 2.0 * red, 2.0 - 2.0 * blue);
+        let of_cr = [fix(for_red), -fix(red * for_red / green)];
+        let of_cb = [fix(for_blue), -fix(blue * for_blue / green)];
+        // A code between its references, scaled to `range`.
+        let level = |code: i32, black: f32, white: f32, range: i32| -> i32 {
+            let span = if white - black == 0.0 { 1.0 } else { white - black };
+            let value = code.saturating_sub(black as i32) as f32 * range as f32 / span;
+            value.clamp(-4096.0, 4096.0) as i32
+        };
+        let mut tables =
+            Tables { y: [0; 256], red: [0; 256], green: [[0; 256]; 2], blue: [0; 256] };
+        for (index, code) in (0..256i32).enumerate() {
+            let around = code - 128;
+            let cr = level(around, reference[4] - 128.0, reference[5] - 128.0, 127);
+            let cb = level(around, reference[2] - 128.0, reference[3] - 128.0, 127);
+            tables.red[index] = (of_cr[0] * cr + HALF) >> 16;
+            tables.blue[index] = (of_cb[0] * cb + HALF) >> 16;
+            tables.green[0][index] = of_cr[1] * cr;
+            tables.green[1][index] = of_cb[1] * cb + HALF;
+            tables.y[index] = level(code, reference[0], reference[1], 255);
+        }
+        tables
+    }
+
+    fn rgb(&self, y: u8, cb: u8, cr: u8) -> [u8; 3] {
+        let (y, cb, cr) = (self.y[usize::from(y)], usize::from(cb), usize::from(cr));
+        let green = (self.green[0][cr] + self.green[1][cb]) >> 16;
+        [y + self.red[cr], y + green, y + self.blue[cb]].map(|v| v.clamp(0, 255) as u8)
+    }
 }
 
 fn bits<U>(bits: u32, shape: Shape, bytes: &[u8], out: &mut [U], make: impl Fn(u32) -> U) {
@@ -100,6 +175,14 @@ fn widen(value: u32, exponent: u32, fraction: u32) -> u32 {
     }
 }
 
+fn half_of(bytes: &[u8; 2]) -> u32 {
+    half_bits(u16::from_ne_bytes(*bytes))
+}
+
+fn float24_of(bytes: &[u8; 3]) -> u32 {
+    float24_bits(number3(bytes))
+}
+
 fn half_bits(value: u16) -> u32 {
     widen(u32::from(value), 5, 10)
 }
@@ -137,7 +220,7 @@ mod tests {
     #[test]
     fn bits_are_taken_apart_by_rows_and_bands() {
         // Two rows of two pixels of two bands of 3 bits: 12 bits and 4 bits of padding a row.
-        let bytes = [0b001_010_01, 0b1_100_0000, 0b111_110_10, 0b1_000_1111];
+        let bytes = [0b0010_1001, 0b1100_0000, 0b1111_1010, 0b1000_1111];
         let mut out = [0u8; 8];
         bits(3, Shape { width: 2, bands: 2, row_bytes: 2 }, &bytes, &mut out, |v| v as u8);
         assert_eq!(out, [1, 3, 7, 5, 2, 4, 6, 0]);

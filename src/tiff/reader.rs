@@ -11,6 +11,7 @@ use crate::raster::AnyRaster;
 use crate::sample::Nodata;
 pub(crate) use crate::tiff::decode::raster_bytes;
 pub use crate::tiff::decode::{BlockId, Scratch, Stored, blocks_of, fetch};
+use crate::tiff::format::Packing;
 use crate::tiff::gdal_metadata::GdalMetadata;
 use crate::tiff::geokeys::{self, PlacementTags};
 use crate::tiff::ifd::{HeaderReader, Ifd};
@@ -63,7 +64,7 @@ pub struct Dataset {
     /// Pixel corners to world; where [`Dataset::unplaced`], columns and rows, with rows growing down.
     pub transform: GeoTransform,
     /// Why there is no georeferencing, if there is none. Such a raster has pixels and no place.
-    pub unplaced: Option<InputError>,
+    pub unplaced: Option<Box<InputError>>,
     /// `GTRasterTypeGeoKey` is PixelIsPoint. The transform is corner-based all the same.
     pub pixel_is_point: bool,
     /// Coordinate reference system, where the file names one.
@@ -77,7 +78,7 @@ pub struct Dataset {
     /// Overviews, internal ones or those of an `.ovr` beside, in the order of the file.
     pub overviews: Box<[Overview]>,
     /// What was odd in the headers and has been read in the likeliest way.
-    pub oddities: Vec<String>,
+    pub oddities: Box<[String]>,
     /// `DateTime` (tag 306), which names no time zone, as seconds since 1970.
     pub date_time: Option<i64>,
 }
@@ -213,7 +214,7 @@ impl Dataset {
             overviews,
             // A broken date is no date: nothing but an order depends on it.
             date_time: reader.text(ifd, 306).ok().flatten().as_deref().and_then(tag::seconds_of),
-            oddities,
+            oddities: oddities.into(),
         })
     }
 
@@ -264,7 +265,7 @@ impl Dataset {
     /// [`InputError::NoGeoreference`] or [`InputError::GcpOnly`], with the path.
     pub fn check_placed(&self) -> Result<()> {
         match &self.unplaced {
-            Some(error) => Err(Error::new(error.clone()).with_path(&self.path)),
+            Some(error) => Err(Error::new((**error).clone()).with_path(&self.path)),
             None => Ok(()),
         }
     }
@@ -298,7 +299,7 @@ fn placement(
     beside: &dyn Beside,
     aux: &aux_xml::AuxXml,
     oddities: &mut Vec<String>,
-) -> Result<(GeoTransform, Option<InputError>)> {
+) -> Result<(GeoTransform, Option<Box<InputError>>)> {
     let mut floats = |tag: u16| -> Vec<f64> {
         let Some(entry) = ifd.entry(tag) else { return Vec::new() };
         reader.floats(entry).unwrap_or_else(|error| {
@@ -332,7 +333,7 @@ fn placement(
         _ => return Err(error),
     };
     let pixels = GeoTransform::new([0.0, 1.0, 0.0, 0.0, 0.0, 1.0])?;
-    Ok((pixels, Some(reason)))
+    Ok((pixels, Some(Box::new(reason))))
 }
 
 /// `GDAL_NODATA`.
@@ -428,14 +429,15 @@ fn color(
     let photometric = optional(reader, ifd, 262, oddities).first().copied().unwrap_or(1);
     let extra_samples = optional(reader, ifd, 338, oddities);
     let narrow = |v: u64| u16::try_from(v).unwrap_or(0);
+    let clumps = matches!(image.packing, Packing::YCbCr { .. });
+    let as_rgb = clumps || image.params.as_ref().is_some_and(|params| params.ycbcr);
     // One band with a colour map is a palette, whatever its photometric says (as in GDAL).
     let map = if bands == 1 { optional(reader, ifd, 320, oddities) } else { Vec::new() };
     let palette: Option<Arc<Vec<u16>>> =
         (!map.is_empty()).then(|| Arc::new(map.into_iter().map(narrow).collect()));
     let photometric = match narrow(photometric) {
         _ if palette.is_some() => 3,
-        // JPEG blocks of this kind are read as red, green and blue.
-        6 if bands == 3 => 2,
+        _ if as_rgb => 2,
         other => other,
     };
     Color {

@@ -18,7 +18,8 @@ use crate::geometry::Size;
 use crate::sample::DataType;
 use crate::tiff::FileOf;
 use crate::tiff::format::Packing;
-use crate::tiff::layout::{INLINE_BLOCKS, Layout, MAX_BANDS, MAX_BLOCK_BYTES, Table};
+use crate::tiff::layout::{Layout, MAX_BANDS, MAX_BLOCK_BYTES};
+use crate::tiff::table::{INLINE_BLOCKS, Table};
 
 /// Most blocks of an image: tables of 2^46 bytes.
 const MAX_BLOCKS: u64 = 1 << 43;
@@ -190,12 +191,13 @@ fn bad(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::open::open_source;
+    use crate::tiff::reader::Dataset;
     use std::path::Path;
 
     fn relief() -> Layout {
-        let source = open_source(Path::new("fixtures/sources/relief_1.tif"));
-        source.expect("it is a fixture").dataset.image.clone()
+        let path = Path::new("fixtures/sources/relief_1.tif");
+        let file = std::fs::File::open(path).expect("it is a fixture");
+        Dataset::open(path, &file, &()).expect("it is a fixture").image
     }
 
     #[test]

@@ -33,9 +33,8 @@ pub fn footprint(
     world: &World,
 ) -> Option<Footprint> {
     let [left, top, right, bottom] = rectangle;
-    let at = |fx: f64, fy: f64| {
-        reference.apply(left + fx * (right - left), top + fy * (bottom - top))
-    };
+    let at =
+        |fx: f64, fy: f64| reference.apply(left + fx * (right - left), top + fy * (bottom - top));
     let mut points = outline(at);
     transformer.forward(&mut points);
     let winding = unwrap(&mut points, world.turn);
@@ -136,7 +135,8 @@ fn take_in_edges(
     for edge in edges {
         // The edge itself may be the end of the domain.
         let y = edge * (1.0 - 1e-9);
-        let mut points: Vec<[f64; 2]> = (0..=32).map(|i| [f64::from(i - 16) / 32.0 * turn, y]).collect();
+        let mut points: Vec<[f64; 2]> =
+            (0..=32).map(|i| [f64::from(i - 16) / 32.0 * turn, y]).collect();
         transformer.inverse(&mut points);
         let inside = points.iter().any(|[x, y]| {
             let [u, v] = reference.invert(*x, *y);

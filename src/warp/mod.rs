@@ -164,8 +164,10 @@ impl Warp {
         scratch: &mut WarpScratch,
     ) -> Option<([f64; 4], f64)> {
         let [x, y] = self.axes;
-        let (left, right) = (x.first + i64::from(window.col), x.first + i64::from(window.col_end()));
-        let (top, bottom) = (y.first + i64::from(window.row), y.first + i64::from(window.row_end()));
+        let (left, right) =
+            (x.first + i64::from(window.col), x.first + i64::from(window.col_end()));
+        let (top, bottom) =
+            (y.first + i64::from(window.row), y.first + i64::from(window.row_end()));
         let mut all = EMPTY;
         let mut scale = 0.0f64;
         for cell_row in top.div_euclid(CELL_PX)..=(bottom - 1).div_euclid(CELL_PX) {
@@ -182,7 +184,8 @@ impl Warp {
                                 let side = CELL_PX as f64;
                                 let at =
                                     interpolate(corners, CELL_PX, c as f64 / side, r as f64 / side);
-                                let off = if self.error_px <= 0.0 { 2.0 * error + 0.01 } else { 0.0 };
+                                let off =
+                                    if self.error_px <= 0.0 { 2.0 * error + 0.01 } else { 0.0 };
                                 take_in(&mut all, at.u, at.v, off);
                                 scale = scale.max(steepest(&at));
                             }
@@ -240,7 +243,13 @@ impl Warp {
 
     /// Error of interpolation at the middle and the middles of the edges (NaN where anything does not map), and the exact
     /// positions there: top, left, middle, right, bottom.
-    fn middle(&self, col: i64, row: i64, side: i64, corners: &[[f64; 2]; 4]) -> (f64, [[f64; 2]; 5]) {
+    fn middle(
+        &self,
+        col: i64,
+        row: i64,
+        side: i64,
+        corners: &[[f64; 2]; 4],
+    ) -> (f64, [[f64; 2]; 5]) {
         let half = side as f64 / 2.0;
         let (c, r) = (col as f64, row as f64);
         let mut exact = [
@@ -373,12 +382,7 @@ fn steepest(place: &Place) -> f64 {
 
 fn take_in(all: &mut [f64; 4], u: f64, v: f64, off: f64) {
     if u.is_finite() && v.is_finite() {
-        *all = [
-            all[0].min(u - off),
-            all[1].min(v - off),
-            all[2].max(u + off),
-            all[3].max(v + off),
-        ];
+        *all = [all[0].min(u - off), all[1].min(v - off), all[2].max(u + off), all[3].max(v + off)];
     }
 }
 

@@ -101,7 +101,8 @@ fn image_codec(data: &[u8]) {
         _ => dtypes[usize::from(head[3]) % dtypes.len()],
     };
     let sample_bytes = dtype.size();
-    let block = ImageBlock { width, height, samples, sample_bytes, dtype, params: &params };
+    let block =
+        ImageBlock { width, height, inside: height, samples, sample_bytes, dtype, params: &params };
     let mut decoder = Decoder::new();
     // Errors are as good as samples here.
     if scheme.is_fax() {

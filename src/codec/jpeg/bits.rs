@@ -80,7 +80,7 @@ impl<'a> Bits<'a> {
         let mut at = self.at;
         while let Some(rest) = self.src.get(at..)
             && rest.len() > 1
-            && !(rest[0] == 0xFF && !matches!(rest[1], 0 | 0xFF))
+            && (rest[0] != 0xFF || matches!(rest[1], 0 | 0xFF))
         {
             at += 1;
         }

@@ -84,14 +84,14 @@ fn read_plane(coded: &[u8], count: usize) -> Result<Vec<u8>> {
 
 /// Bits of a float, with exponent and fraction added apart from each other.
 trait Word: Copy + bytemuck::Pod {
-    fn from_le(self) -> Self;
+    fn native(self) -> Self;
     fn plus(self, other: Self) -> Self;
     /// Moves the sign from behind the exponent, where 32-bit floats have it while they are coded.
     fn restored(self) -> Self;
 }
 
 impl Word for u32 {
-    fn from_le(self) -> u32 {
+    fn native(self) -> u32 {
         u32::from_le(self)
     }
     fn plus(self, other: u32) -> u32 {
@@ -105,7 +105,7 @@ impl Word for u32 {
 }
 
 impl Word for u64 {
-    fn from_le(self) -> u64 {
+    fn native(self) -> u64 {
         u64::from_le(self)
     }
     fn plus(self, other: u64) -> u64 {
@@ -120,7 +120,7 @@ impl Word for u64 {
 
 /// Predictor 0: none; 1: differences along rows; 2: along rows, then down columns.
 fn undo<W: Word>(words: &mut [W], width: usize, height: usize, predictor: u8) {
-    words.iter_mut().for_each(|word| *word = word.from_le());
+    words.iter_mut().for_each(|word| *word = word.native());
     if predictor == 2 {
         for at in width..width * height {
             words[at] = words[at].plus(words[at - width]);

@@ -76,7 +76,10 @@ pub(super) struct CrsRow {
 /// What a CRS is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum CrsKindRow {
-    Geographic { datum: Id, unit: UnitRow },
+    Geographic {
+        datum: Id,
+        unit: UnitRow,
+    },
     /// Three-dimensional form of a geographic CRS.
     Geographic3d {
         flat: Id,
@@ -136,10 +139,7 @@ fn parse_crs(fields: &[&str]) -> Option<CrsRow> {
         Some(UnitRow { code: text(code).parse().unwrap_or(0), size })
     };
     let kind = match text(0) {
-        "G" => CrsKindRow::Geographic {
-            datum: Id::from_short(text(2))?,
-            unit: unit(4)?,
-        },
+        "G" => CrsKindRow::Geographic { datum: Id::from_short(text(2))?, unit: unit(4)? },
         "3" => CrsKindRow::Geographic3d { flat: Id::from_short(text(2))? },
         "P" => CrsKindRow::Projected {
             base: Id::from_short(text(2))?,
