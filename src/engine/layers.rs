@@ -164,6 +164,7 @@ struct RowScratch<P> {
     /// A second row of validity, where bands have their own.
     spare: Vec<u8>,
     places: Vec<Place>,
+    spots: Vec<Spot>,
     blank: Vec<P>,
     invalid: Vec<u8>,
 }
@@ -199,6 +200,7 @@ impl<P: Sample> LayerWorker<P> {
                 whole: Vec::new(),
                 spare: Vec::new(),
                 places: Vec::new(),
+                spots: Vec::new(),
                 blank: Vec::new(),
                 invalid: Vec::new(),
             },
@@ -673,6 +675,9 @@ impl<P: Sample> LayerWorker<P> {
         sink: &mut dyn TileSink,
     ) -> Result<()> {
         let mosaic = task.mosaic();
+        if sink.is_full(part) {
+            return Ok(());
+        }
         let Some([left, top, right, bottom]) =
             mosaic.reference_box(task.layer, part, &mut self.warp)
         else {
@@ -721,13 +726,17 @@ impl<P: Sample> LayerWorker<P> {
         sink: &mut dyn TileSink,
     ) {
         let (mosaic, planes, width) = (task.mosaic(), task.planes(), part.width as usize);
-        let RowScratch { valid, values, weights, covered, places, typed, whole, .. } =
+        let carries = task.carries_weights();
+        let RowScratch { valid, values, weights, covered, places, typed, whole, spots, .. } =
             &mut self.row;
         mosaic.places(task.layer, part, part.row + row, &mut self.warp, places);
         covered.clear();
         // A point kernel looks at the pixel under the centre anyway.
         let area = mosaic.kernel.is_area();
-        covered.extend(places.iter().map(|p| !area || lies_in(task, &self.tile_hits, p)));
+        // What does not map lies nowhere.
+        covered.extend(
+            places.iter().map(|p| p.u.is_finite() && (!area || lies_in(task, &self.tile_hits, p))),
+        );
         let (canvas, pixels) = (&self.canvas, self.canvas.pixels());
         let bands = canvas.bands.len();
         let stride = canvas.window.width as usize;
@@ -740,7 +749,36 @@ impl<P: Sample> LayerWorker<P> {
         typed.resize(if nearest { bands * width } else { 0 }, P::ZERO);
         let (gatherer, axes) = (&mut self.gatherer, [&self.cols, &self.rows]);
         let on_axes = matches!(mapping, Mapping::Axis { .. });
-        let points = !nearest && !area && !on_axes;
+        if !on_axes && planes == 1 && (nearest || mosaic.kernel == Kernel::Bilinear) && !carries {
+            spots.clear();
+            let patch = view.patch(&canvas.samples[..pixels], 0);
+            for (x, place) in places.iter_mut().enumerate() {
+                let Some((under, (spot, first))) = Spot::new(x, place) else { continue };
+                let (at, count) = if nearest { (under, [1, 1]) } else { (first, [2, 2]) };
+                let fits = nearest || spot.is_plain(place);
+                if fits
+                    && patch.get(under[0], under[1]).is_some()
+                    && let Some(start) = view.all_valid(at, count)
+                {
+                    spots.push(Spot { start, ..spot });
+                    valid[x] = 1;
+                    // Done with it.
+                    covered[x] = false;
+                    place.u = f64::NAN;
+                }
+            }
+            for band in 0..bands {
+                let samples = &canvas.samples[band * pixels..][..pixels];
+                if nearest {
+                    let row = &mut typed[band * width..(band + 1) * width];
+                    spots.iter().for_each(|spot| row[spot.x] = samples[spot.start]);
+                } else {
+                    let row = &mut values[band * width..(band + 1) * width];
+                    spots.iter().for_each(|spot| row[spot.x] = spot.blend(samples, stride));
+                }
+            }
+        }
+        let points = !nearest && !area && !on_axes && covered.contains(&true);
         if points {
             let patch = view.patch(&canvas.samples[..pixels], 0);
             self.row_taps.fill(mosaic.kernel, &patch, places, planes == 1);
@@ -806,6 +844,51 @@ struct Feed {
     span: usize,
 }
 
+/// Where one pixel of a row takes its sample, or its four.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    /// Column in the row.
+    x: usize,
+    /// Index of the first sample.
+    start: usize,
+    /// Weights of the second column and row.
+    fraction: [f64; 2],
+}
+
+impl Spot {
+    /// The pixel under a place's centre, and the spot with the first of four pixels about it; `None` if the place is
+    /// nowhere. Positions are whole 2^-20 px, so all of this is exact.
+    fn new(x: usize, place: &Place) -> Option<([i64; 2], (Spot, [i64; 2]))> {
+        const BITS: u32 = 20;
+        const STEPS: f64 = (1u32 << BITS) as f64;
+        const HALF: i64 = 1 << (BITS - 1);
+        let ticks = [place.u, place.v].map(|position| position * STEPS);
+        // NaN is not less than anything.
+        if !ticks.iter().all(|t| t.abs() < 9.0e15) {
+            return None;
+        }
+        let ticks = ticks.map(|t| (t + 0.5f64.copysign(t)) as i64);
+        let first = ticks.map(|t| (t - HALF) >> BITS);
+        let fraction = ticks.map(|t| ((t - HALF) & (2 * HALF - 1)) as f64 / STEPS);
+        Some((ticks.map(|t| t >> BITS), (Spot { x, start: 0, fraction }, first)))
+    }
+
+    /// Whether a bilinear kernel is not stretched here and has four taps.
+    fn is_plain(&self, place: &Place) -> bool {
+        let [ux, uy, vx, vy] = place.jacobian;
+        let shrinks = ux * ux + uy * uy <= 1.0 && vx * vx + vy * vy <= 1.0;
+        shrinks && self.fraction[0] > 0.0 && self.fraction[1] > 0.0
+    }
+
+    /// Bilinear, with the arithmetic of `RowTaps::value`.
+    fn blend<P: Sample>(&self, samples: &[P], stride: usize) -> f64 {
+        let [fx, fy] = self.fraction;
+        let (upper, lower) = (&samples[self.start..][..2], &samples[self.start + stride..][..2]);
+        let line = |row: &[P]| (1.0 - fx) * row[0].to_f64() + fx * row[1].to_f64();
+        (1.0 - fy) * line(upper) + fy * line(lower)
+    }
+}
+
 /// A composite, as kernels see it.
 struct View<'a> {
     left: i64,
@@ -816,6 +899,18 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// Index of the first of some taps if all of them are in the composite and valid, in its first plane.
+    fn all_valid(&self, [col, row]: [i64; 2], [cols, rows]: [usize; 2]) -> Option<usize> {
+        let x = usize::try_from(col - self.left).ok()?;
+        let y = usize::try_from(row - self.top).ok()?;
+        if x + cols > self.stride || y + rows > self.height {
+            return None;
+        }
+        let start = y * self.stride + x;
+        let is_valid = |at: usize| self.canvas_valid[at..at + cols].iter().all(|v| *v != 0);
+        (0..rows).all(|row| is_valid(start + row * self.stride)).then_some(start)
+    }
+
     fn patch<S>(&self, samples: &'a [S], plane: usize) -> Patch<'a, S> {
         let pixels = self.stride * self.height;
         Patch {

@@ -57,6 +57,10 @@ pub(crate) trait TileSink {
     fn band(&mut self, index: usize, values: Values<'_>);
     /// All bands were given.
     fn end_row(&mut self);
+    /// Whether nothing that is given for a window can count any more.
+    fn is_full(&self, _window: Window) -> bool {
+        false
+    }
 }
 
 /// What holds for the samples of a run besides their rule.
@@ -139,6 +143,10 @@ impl<'a, T: Sample> CanvasSink<'a, T> {
 }
 
 impl<T: Sample> TileSink for CanvasSink<'_, T> {
+    fn is_full(&self, window: Window) -> bool {
+        self.overlap.is_by_order() && self.canvas.is_full(window)
+    }
+
     fn begin_row(&mut self, run: Run, valid: &[u8], _: Option<&[f64]>) {
         self.run = run;
         if self.canvas.is_blank() {
