@@ -28,7 +28,8 @@ pub(crate) fn digest(seed: u64, bytes: &[u8]) -> u64 {
 }
 
 fn step(lane: u64, word: u64) -> u64 {
-    (lane ^ word).wrapping_mul(STEP[0]).rotate_left(31)
+    // Twice, so that a change of the highest bits too sways more than one later byte can undo.
+    (lane ^ word).wrapping_mul(STEP[0]).rotate_left(31).wrapping_mul(STEP[1])
 }
 
 /// A bijection in which each bit of the input sways all of the output (SplitMix64's finish).

@@ -306,7 +306,7 @@ mod tests {
             &["--memory", "1G", "--cache-fraction", "0.5"],
             &["--res", "10", "--resolution", "lowest"],
             &["--tap", "--align", "largest"],
-            &["--resampling", "cubic"],
+            &["--resampling", "gauss"],
         ] {
             assert!(mosaic(more).is_err(), "{more:?}");
         }

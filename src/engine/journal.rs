@@ -90,7 +90,9 @@ pub(crate) fn fingerprint(plan: &WritePlan<'_>) -> u64 {
     let _ = write!(text, "{:?} {:?} {}", mosaic.grid, mosaic.dtype, mosaic.bands);
     let _ = write!(text, "{:?} {:?} {:?}", mosaic.nodata, mosaic.nodata_mode, mosaic.validity);
     let _ = write!(text, "{:?} {:?} {:?}", mosaic.overlap, mosaic.kernel, mosaic.valid_fraction);
-    let _ = write!(text, "{:?}", mosaic.facts);
+    let _ = write!(text, "{:?} {:?}", mosaic.facts, mosaic.source_dtype);
+    let _ = write!(text, "{:?} {:?}", mosaic.reprojections(), mosaic.warp_error_px);
+    let _ = write!(text, "{}", options.skip_bad_blocks);
     for (id, source) in mosaic.sources().iter().enumerate() {
         let (stamp, place) = (source.stamp, mosaic.placement(id as u32));
         let _ = write!(text, "{:?} {} {}", source.path(), stamp.len, stamp.modified_ns);

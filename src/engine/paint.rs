@@ -218,6 +218,11 @@ impl Painter<'_> {
                 scratch.held.entry((placed.id, id)).or_insert(Held { request, layer, rows });
             }
         }
+        if planes.iter().any(|(_, block)| block.is_bad()) {
+            // Left out (`--skip-bad-blocks`): as if the source did not cover it.
+            planes.into_iter().for_each(|(_, block)| self.blocks.give_back(block));
+            return Ok(true);
+        }
         self.read_mask(placed, block, scratch)?;
         if canvas.is_blank() {
             canvas.prepare();

@@ -313,6 +313,7 @@ impl Sums {
         self.stats.write_seconds += began.elapsed().as_secs_f64();
         let waits = self.stats.wait_seconds;
         blocks.add_to(&mut self.stats);
+        self.warn_of_bad_blocks(observer);
         // Rendering calls for blocks, so its time holds theirs.
         let reading =
             self.stats.read_seconds + self.stats.decode_seconds + self.stats.wait_seconds - waits;
@@ -324,6 +325,16 @@ impl Sums {
             budget: plan.budget,
             columns: plan.schedule.column_count(),
         })
+    }
+
+    /// Names the first of the blocks that were left out; the statistics have them all.
+    fn warn_of_bad_blocks(&self, observer: &dyn Observer) {
+        const MOST: usize = 20;
+        let bad = &self.stats.bad_blocks;
+        bad.iter().take(MOST).for_each(|text| observer.warning(&Warning::BadBlock(text.clone())));
+        if let Some(more @ 1..) = bad.len().checked_sub(MOST) {
+            observer.warning(&Warning::Other(format!("{more} more blocks were left out")));
+        }
     }
 
     fn warn(&self, plan: &WritePlan<'_>, observer: &dyn Observer) -> Result<()> {

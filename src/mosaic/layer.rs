@@ -35,19 +35,26 @@ pub enum Mapping {
 impl Mapping {
     /// The mapping from a grid to a reference grid of the same CRS.
     pub fn new(grid: &GeoTransform, size: Size, reference: &GeoTransform) -> Mapping {
-        let at = |col: f64, row: f64| {
+        let at = |[col, row]: [f64; 2]| {
             let [x, y] = grid.apply(col, row);
-            reference.invert(x, y).map(rounded)
+            reference.invert(x, y)
         };
-        // Rounded, so that the last digits of a corner, which depend on how an extent is cut into
-        // files, do not reach the positions.
-        let [u0, v0] = at(0.0, 0.0);
+        // The phase is rounded (SPEC §4.5a), so that the last digits of a corner, which depend on how an
+        // extent is cut into files, do not reach the positions: at the grid's corner that lies next to the
+        // reference's origin, which is the same one for any part of the grid.
+        let [x, y] = reference.apply(0.0, 0.0);
+        let anchor = grid.invert(x, y).map(f64::round);
+        let [u, v] = at(anchor).map(rounded);
         let [_, dx, rx, _, ry, dy] = grid.coefficients();
         if grid.is_axis_aligned() && reference.is_axis_aligned() {
-            return Mapping::axis(reference.invert_step(dx, dy), [u0, v0], size);
+            let scale = reference.invert_step(dx, dy);
+            let phase = [u - anchor[0] * scale[0], v - anchor[1] * scale[1]];
+            return Mapping::axis(scale, phase, size);
         }
         let [u_col, v_col] = reference.invert_step(dx, ry);
         let [u_row, v_row] = reference.invert_step(rx, dy);
+        let u0 = u - anchor[0] * u_col - anchor[1] * u_row;
+        let v0 = v - anchor[0] * v_col - anchor[1] * v_row;
         Mapping::Affine([u0, u_col, u_row, v0, v_col, v_row])
     }
 

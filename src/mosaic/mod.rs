@@ -164,6 +164,7 @@ pub struct Mosaic {
     /// Of the co-registered groups that are in another CRS.
     warps: Vec<Option<Arc<Warp>>>,
     reprojections: Vec<Reprojection>,
+    pub(crate) warp_error_px: f64,
     /// Where layers are composited before they are resampled.
     stack: Option<Stack>,
 }
@@ -246,6 +247,7 @@ impl Mosaic {
             warped_boxes: if is_warped { boxes } else { Vec::new() },
             warps,
             reprojections,
+            warp_error_px: options.reproject.error_px,
             stack: None,
         };
         mosaic.check_median()?;

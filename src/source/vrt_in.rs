@@ -524,7 +524,7 @@ mod tests {
                     .replace("<VRTDataset", "<VRTDataset subClass=\"VRTWarpedDataset\""),
                 "VRTWarpedDataset",
             ),
-            (one("SimpleSource", "").replace("UInt16", "CFloat64"), "CFloat64"),
+            (one("SimpleSource", "").replace("UInt16", "UInt24"), "UInt24"),
             (one("SimpleSource", "").replace("a.tif", "/vsicurl/x"), "/vsicurl"),
             (one("SimpleSource", "").replace("xSize=\"10\"", "xSize=\"nan\""), "SrcRect"),
             (
