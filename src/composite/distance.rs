@@ -167,7 +167,7 @@ mod tests {
             let valid: Vec<u8> = (0..width * height)
                 .map(|_| {
                     seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                    u8::from((seed >> 33) % share != 0)
+                    u8::from(!(seed >> 33).is_multiple_of(share))
                 })
                 .collect();
             let mut out = Vec::new();

@@ -58,7 +58,7 @@ pub(crate) fn worker_bytes(mosaic: &Mosaic, chunk: u32, bands: u32, planes: u32)
     let most = |axis: usize| resampled.iter().map(|scale| scale[axis]).fold(0.0, f64::max);
     let chunk = f64::from(chunk);
     let span =
-        (chunk * most(0)).min(1.5 * STRIP_PX).max(1.0) + 2.0 * mosaic.kernel.halo(most(0)) as f64;
+        (chunk * most(0)).clamp(1.0, 1.5 * STRIP_PX) + 2.0 * mosaic.kernel.halo(most(0)) as f64;
     // Rows that the second pass keeps, of `f64` at worst, and what the rows were made from.
     let taps = 2.0 * mosaic.kernel.halo(most(1)) as f64;
     let kept = (taps * (chunk + span) * 8.0 * (bands + 2 * planes) as f64) as u64;
@@ -648,11 +648,11 @@ impl<P: Sample> LayerWorker<P> {
         }
         spare.resize(width, 0);
         weights.clear();
-        for plane in 0..carried {
+        for (plane, all) in all.iter().enumerate().take(carried) {
             if planes > 1 {
                 passes.valid_row(at, plane, spare);
             }
-            weights.extend(passes.row(at, bands + plane, all[plane]).iter().map(|w| w.to_double()));
+            weights.extend(passes.row(at, bands + plane, *all).iter().map(|w| w.to_double()));
         }
         let run = Run { col: task.tile.col, row: task.tile.row + row, width };
         sink.begin_row(run, valid, (carried > 0).then_some(weights.as_slice()));
@@ -716,6 +716,7 @@ impl<P: Sample> LayerWorker<P> {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "buffers of one row go through all of it")]
     fn gather_row(
         &mut self,
         task: &LayerTask<'_>,
@@ -753,7 +754,7 @@ impl<P: Sample> LayerWorker<P> {
             spots.clear();
             let patch = view.patch(&canvas.samples[..pixels], 0);
             for (x, place) in places.iter_mut().enumerate() {
-                let Some((under, (spot, first))) = Spot::new(x, place) else { continue };
+                let Some((spot, [under, first])) = Spot::new(x, place) else { continue };
                 let (at, count) = if nearest { (under, [1, 1]) } else { (first, [2, 2]) };
                 let fits = nearest || spot.is_plain(place);
                 if fits
@@ -856,9 +857,9 @@ struct Spot {
 }
 
 impl Spot {
-    /// The pixel under a place's centre, and the spot with the first of four pixels about it; `None` if the place is
+    /// The spot, the pixel under the place's centre, and the first of four pixels about it; `None` if the place is
     /// nowhere. Positions are whole 2^-20 px, so all of this is exact.
-    fn new(x: usize, place: &Place) -> Option<([i64; 2], (Spot, [i64; 2]))> {
+    fn new(x: usize, place: &Place) -> Option<(Spot, [[i64; 2]; 2])> {
         const BITS: u32 = 20;
         const STEPS: f64 = (1u32 << BITS) as f64;
         const HALF: i64 = 1 << (BITS - 1);
@@ -870,7 +871,7 @@ impl Spot {
         let ticks = ticks.map(|t| (t + 0.5f64.copysign(t)) as i64);
         let first = ticks.map(|t| (t - HALF) >> BITS);
         let fraction = ticks.map(|t| ((t - HALF) & (2 * HALF - 1)) as f64 / STEPS);
-        Some((ticks.map(|t| t >> BITS), (Spot { x, start: 0, fraction }, first)))
+        Some((Spot { x, start: 0, fraction }, [ticks.map(|t| t >> BITS), first]))
     }
 
     /// Whether a bilinear kernel is not stretched here and has four taps.

@@ -175,6 +175,7 @@ impl Mosaic {
     /// # Errors
     /// [`crate::error::ErrorKind::Input`] if the sources disagree in what must be common, or the
     /// options cannot be met.
+    #[expect(clippy::too_many_lines, reason = "each step needs what the ones before decided")]
     pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
         bands::arrange(&mut sources, options)?;
         let placing = reproject::place(&sources, options)?;
@@ -550,14 +551,13 @@ impl Mosaic {
             |id: usize| matches!(self.groups[self.places[id].group as usize].1, Mapping::Warped);
         let lost =
             self.warped_boxes.iter().enumerate().filter(|(id, b)| warped(*id) && **b == NO_BOX);
-        match lost.clone().next() {
-            Some((id, _)) => warnings.push(Warning::Other(format!(
+        if let Some((id, _)) = lost.clone().next() {
+            warnings.push(Warning::Other(format!(
                 "{} inputs lie outside of what {} can show and are left out, e.g. {}",
                 lost.count(),
                 self.grid.crs.as_ref().map_or_else(String::new, |crs| crs.to_string()),
                 self.sources[id].path().display()
-            ))),
-            None => {}
+            )));
         }
         warnings
     }
