@@ -152,11 +152,10 @@ impl Crs {
         }
         let read = if text.starts_with('{') {
             projjson::parse(text).and_then(|root| wkt_read::read(&root))
-        } else if text.contains("+proj=") || text.starts_with("proj=") || text.starts_with("+init=")
-        {
-            proj_string::parse(text)
         } else if text.contains(['[', '(']) {
             wkt::parse(text).and_then(|root| wkt_read::read(&root))
+        } else if text.contains("proj=") || text.starts_with("+init=") {
+            proj_string::parse(text)
         } else {
             Err("expected EPSG:n, ESRI:n, WKT, PROJJSON or a PROJ string".into())
         };
