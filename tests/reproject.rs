@@ -103,12 +103,11 @@ fn tiles_warp_as_the_whole_does() {
     let source = Geotiff::new(120, 90, 1, 7);
     let one = write_all(std::slice::from_ref(&source), folder.path());
     let tiles = tempfile::tempdir().unwrap();
-    let cuts: Vec<Geotiff> = (0..6)
-        .map(|i| source.crop(i % 3 * 40, i / 3 * 45, 40, 45))
-        .rev()
-        .collect();
+    let cuts: Vec<Geotiff> =
+        (0..6).map(|i| source.crop(i % 3 * 40, i / 3 * 45, 40, 45)).rev().collect();
     let cut = write_all(&cuts, tiles.path());
-    for kernel in [Kernel::Nearest, Kernel::Bilinear, Kernel::Cubic, Kernel::Average, Kernel::Mode] {
+    for kernel in [Kernel::Nearest, Kernel::Bilinear, Kernel::Cubic, Kernel::Average, Kernel::Mode]
+    {
         let options = options("EPSG:3857", kernel, 0.125);
         let [one, cut] = [&one, &cut].map(|paths| mosaic(paths, &options));
         assert_eq!(one.grid.transform, cut.grid.transform);

@@ -216,8 +216,17 @@ struct Side {
 }
 
 enum Map {
-    Geographic { unit: f64 },
-    Projected { proj: Box<Proj>, longlat: Box<Proj>, unit: f64, axes: [u8; 2], is_bounded: bool, is_table: bool },
+    Geographic {
+        unit: f64,
+    },
+    Projected {
+        proj: Box<Proj>,
+        longlat: Box<Proj>,
+        unit: f64,
+        axes: [u8; 2],
+        is_bounded: bool,
+        is_table: bool,
+    },
 }
 
 const NOWHERE: [f64; 2] = [f64::NAN, f64::NAN];
@@ -310,8 +319,7 @@ fn polish(proj: &Proj, longlat: &Proj, [x, y]: [f64; 2], found: &mut [f64; 2]) {
         else {
             return;
         };
-        let next =
-            [found[0] + dx * STEP / (u - east[0]), found[1] + dy * inward / (north[1] - v)];
+        let next = [found[0] + dx * STEP / (u - east[0]), found[1] + dy * inward / (north[1] - v)];
         if !(next[0].is_finite() && next[1].is_finite()) {
             return;
         }
