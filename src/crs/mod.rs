@@ -364,6 +364,8 @@ fn close(a: f64, b: f64) -> bool {
 
 /// Letters and digits in lower case: what is left when writers differ in spelling.
 fn letters(text: &str) -> String {
+    // CH1903+ is not CH1903.
+    let text = text.replace('+', "plus");
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
