@@ -384,10 +384,14 @@ pub(crate) struct SampleArgs {
     /// GeoTIFF to look at
     pub(crate) file: PathBuf,
 
-    /// Points in the file's CRS: x (easting, longitude), then y (northing, latitude)
+    /// Points in the file's CRS, or --crs: x (easting, longitude), then y (northing, latitude)
     #[arg(value_names = ["X", "Y"], num_args = 2.., required = true, allow_negative_numbers = true,
           value_parser = values::coordinate)]
     pub(crate) points: Vec<f64>,
+
+    /// CRS of the points [default: that of the file]
+    #[arg(long, value_name = "CRS", value_parser = values::crs)]
+    pub(crate) crs: Option<Crs>,
 
     /// Print a JSON array with one object for each point
     #[arg(long)]

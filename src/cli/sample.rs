@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
+use smalti::crs::transform::{TransformOptions, Transformer, to_degrees};
 use smalti::engine::Reader;
 use smalti::error::Result as LibraryResult;
 use smalti::geometry::Window;
@@ -37,7 +38,8 @@ pub(crate) fn run(args: &SampleArgs) -> Result<Exit, Failure> {
     let mut text = String::new();
     let mut objects = Vec::new();
     for [x, y] in points {
-        let found = sample(&source, &reader, *x, *y)
+        let [own_x, own_y] = own_place(args, &source, [*x, *y])?;
+        let found = sample(&source, &reader, own_x, own_y)
             .map_err(|error| Failure::new(error, Phase::Running))?;
         if args.json {
             objects.push(object(*x, *y, found.as_ref()));
@@ -51,6 +53,18 @@ pub(crate) fn run(args: &SampleArgs) -> Result<Exit, Failure> {
     }
     print(&text)?;
     Ok(Exit::Done)
+}
+
+/// A point of `--crs` in the file's CRS; NaN where it has no place there.
+fn own_place(args: &SampleArgs, source: &Source, point: [f64; 2]) -> LibraryResult<[f64; 2]> {
+    let (Some(given), Some(own)) = (&args.crs, &source.dataset.crs) else { return Ok(point) };
+    let mut place = [point];
+    to_degrees(given, &mut place)?;
+    let place = Some(place[0]).filter(|place| place[0].is_finite());
+    let options = TransformOptions { place, allow_ballpark: false };
+    let mut points = [point];
+    Transformer::new(given, own, &options)?.forward(&mut points);
+    Ok(points[0])
 }
 
 /// The pixel that holds a point; left and upper edges belong to it.

@@ -42,6 +42,8 @@ pub(super) enum Method {
     Swiss,
     CylindricalEqualArea,
     CylindricalEqualAreaSphere,
+    /// ESRI's cylindrical equal-area map of 30°.
+    Behrmann,
     GeostationaryX,
     GeostationaryY,
     /// Nothing but a meridian and false origin: PROJ's name.
@@ -111,6 +113,7 @@ const NAMES: &[(&str, Method)] = &[
     ("lambertcylindricalequalarea", M::CylindricalEqualArea),
     ("cylindricalequalarea", M::CylindricalEqualArea),
     ("lambertcylindricalequalareaspherical", M::CylindricalEqualAreaSphere),
+    ("behrmann", M::Behrmann),
     ("geostationarysatellitesweepx", M::GeostationaryX),
     ("geostationarysatellitesweepy", M::GeostationaryY),
     ("geostationarysatellite", M::GeostationaryY),
@@ -359,6 +362,7 @@ pub(super) fn projection(method: Method, roles: &Roles) -> Result<(Params, [u8; 
         M::CylindricalEqualArea | M::CylindricalEqualAreaSphere => {
             ("cea", vec![("lat_ts", parallel), lon])
         }
+        M::Behrmann => ("cea", vec![("lat_ts", 30.0), lon]),
         M::GeostationaryX | M::GeostationaryY => {
             ("geos", vec![("h", roles.or(Role::Height, 0.0)), lon])
         }

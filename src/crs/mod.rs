@@ -152,11 +152,10 @@ impl Crs {
         }
         let read = if text.starts_with('{') {
             projjson::parse(text).and_then(|root| wkt_read::read(&root))
-        } else if text.contains("+proj=") || text.starts_with("proj=") || text.starts_with("+init=")
-        {
-            proj_string::parse(text)
         } else if text.contains(['[', '(']) {
             wkt::parse(text).and_then(|root| wkt_read::read(&root))
+        } else if text.contains("proj=") || text.starts_with("+init=") {
+            proj_string::parse(text)
         } else {
             Err("expected EPSG:n, ESRI:n, WKT, PROJJSON or a PROJ string".into())
         };
@@ -365,6 +364,8 @@ fn close(a: f64, b: f64) -> bool {
 
 /// Letters and digits in lower case: what is left when writers differ in spelling.
 fn letters(text: &str) -> String {
+    // CH1903+ is not CH1903.
+    let text = text.replace('+', "plus");
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 

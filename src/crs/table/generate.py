@@ -52,7 +52,8 @@ def number(value):
 
 
 def letters(text):
-    return "".join(c for c in text.lower() if c.isalnum())
+    # CH1903+ is not CH1903.
+    return "".join(c for c in text.lower().replace("+", "plus") if c.isalnum())
 
 
 def box(crs):
