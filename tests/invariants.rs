@@ -70,7 +70,7 @@ fn fixtures_are_those_of_the_manifest() {
     assert!(total <= 5_000_000, "{total} bytes of fixtures");
     let mut found = 0;
     let mut folders =
-        ["sources", "golden", "bands", "corrupt", "kernels", "pictures", "odd", "fuzz"]
+        ["sources", "golden", "bands", "corrupt", "kernels", "pictures", "odd", "fuzz", "crs"]
             .map(fixtures)
             .to_vec();
     while let Some(folder) = folders.pop() {

@@ -1,6 +1,8 @@
 //! Views: a mosaic of parts of files equals the mosaic of files that hold these parts, for every way
 //! that sources take to the grid. The files are cut by the tests' own builder.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::sync::Arc;

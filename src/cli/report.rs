@@ -170,6 +170,7 @@ pub(crate) fn unchecked(report: &Report) {
 }
 
 /// The table of `-v`.
+#[expect(clippy::too_many_lines, reason = "one line for each line that is printed")]
 pub(crate) fn details(mosaic: &Mosaic, report: &Report) {
     let (stats, budget) = (&report.stats, &report.budget);
     let bounds = mosaic.grid.bounds();

@@ -3,6 +3,8 @@
 //! Where GDAL and the letter of GeoTIFF differ, GDAL's reading is taken, because that is what made the files: a code
 //! beats the parameters beside it, but an explicit linear unit or base geographic CRS beats those of the code.
 
+#![expect(clippy::result_large_err, reason = "once for each CRS, and its parts are wanted")]
+
 use super::definition::{Base, Datum, Definition, Projection, Vertical, VerticalReference};
 use super::keys::{self, KeySet};
 use super::methods::{self, Method, Role, Roles};
@@ -306,7 +308,7 @@ fn projected(keys: &KeySet) -> Result<Definition, Opaque> {
     let base = base(keys);
     match code {
         Some(code) => of_code(code, explicit_unit, keys, base),
-        None => of_parameters(keys, explicit_unit.unwrap_or(1.0), base),
+        None => of_parameters(keys, explicit_unit.unwrap_or(1.0), &base),
     }
 }
 
@@ -348,7 +350,7 @@ fn of_code(
     Ok(definition)
 }
 
-fn of_parameters(keys: &KeySet, unit: f64, base: Option<Base>) -> Result<Definition, Opaque> {
+fn of_parameters(keys: &KeySet, unit: f64, base: &Option<Base>) -> Result<Definition, Opaque> {
     let fail = |form: Form, reason: String| opaque(form, base.clone(), unit, reason);
     if let Some(operation) = keys.code(keys::PROJECTION) {
         let form = Form::Operation(operation);

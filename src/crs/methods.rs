@@ -290,6 +290,7 @@ impl Roles {
 }
 
 /// The projection in PROJ's terms and its axes; `Err` says what does not fit together.
+#[expect(clippy::too_many_lines, reason = "one arm for each method")]
 pub(super) fn projection(method: Method, roles: &Roles) -> Result<(Params, [u8; 2]), String> {
     let latitude = roles.or(Role::OriginLatitude, 0.0);
     let k = roles.or(Role::Scale, 1.0);

@@ -119,7 +119,7 @@ impl Crs {
             _ => {}
         }
         match Definition::of_code(id) {
-            Some(definition) => Crs::from_definition(definition),
+            Some(definition) => Crs::from_definition(&definition),
             None => match (u16::try_from(id.code), id.authority) {
                 // A projection beyond us: it can still be named and compared.
                 (Ok(code), Authority::Epsg) => {
@@ -159,18 +159,18 @@ impl Crs {
         } else {
             Err("expected EPSG:n, ESRI:n, WKT, PROJJSON or a PROJ string".into())
         };
-        Crs::from_definition(read.map_err(refuse)?)
+        Crs::from_definition(&read.map_err(refuse)?)
     }
 
-    fn from_definition(definition: Definition) -> Result<Crs> {
+    fn from_definition(definition: &Definition) -> Result<Crs> {
         let refuse = |what: String| {
             let reason = format!("smalti cannot write {what}");
             Error::new(InputError::Option { option: "CRS", reason })
         };
-        let keys = to_keys::write(&definition).map_err(refuse)?;
+        let keys = to_keys::write(definition).map_err(refuse)?;
         let crs = Crs { keys, meaning: OnceLock::new() };
         // What was read counts, and the keys must say the same; a code may say more (a name, an area).
-        let same = crs.meaning().known().is_some_and(|own| own.same_horizontal(&definition));
+        let same = crs.meaning().known().is_some_and(|own| own.same_horizontal(definition));
         if same { Ok(crs) } else { Err(refuse(format!("{definition} in GeoKeys"))) }
     }
 

@@ -73,13 +73,14 @@ fn between(from: &Datum, to: &Datum, place: Option<[f64; 2]>) -> Result<Way, Mis
 
 /// An operation of the tables in either direction; `None` if there is none.
 fn direct(from: Id, to: Id, place: Option<[f64; 2]>) -> Result<Option<Way>, Missing> {
-    if let Some((steps, shift)) = pick(table::operations(from, to), place)? {
+    if let Some((steps, shift)) = pick(&table::operations(from, to), place)? {
         return Ok(Some((steps, Some(shift))));
     }
-    let back = pick(table::operations(to, from), place)?;
+    let back = pick(&table::operations(to, from), place)?;
     Ok(back.map(|(steps, shift)| (turned(&steps), Some(inverse_name(shift)))))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `Option::map` hands over")]
 fn inverse_name(shift: DatumShift) -> DatumShift {
     let name = match shift.name.strip_prefix("Inverse of ") {
         Some(name) => name.to_owned(),
@@ -130,7 +131,7 @@ fn to_wgs84(datum: &Datum, place: Option<[f64; 2]>) -> Result<Way, Missing> {
 /// The best of some operations for a place: the most accurate, then the one for the smaller area; one for the sea only
 /// where it comes first, as in PROJ. `None` if none is for the place; without a place, the first.
 fn pick(
-    all: Vec<OperationRow>,
+    all: &[OperationRow],
     place: Option<[f64; 2]>,
 ) -> Result<Option<(Vec<Step>, DatumShift)>, Missing> {
     let mut best: Option<&OperationRow> = None;

@@ -6,7 +6,7 @@
 //! ```
 //! The tables have their place from the start, and entries go there as blocks are appended: memory does
 //! not grow with the number of blocks. Always little-endian. What becomes a Cloud Optimized GeoTIFF is
-//! collected in the same way, and laid in its final order by [`crate::tiff::cog`].
+//! collected in the same way, and laid in its final order by `tiff::cog`.
 //!
 //! Call order: [`Writer::create`], [`Writer::append`] for each block, [`Writer::finish`]. Dropping the
 //! writer before that discards the file.
