@@ -14,7 +14,8 @@
 //!   everything else uses; they know nothing of rasters on disk.
 //! - [`crs`], [`grid`], [`codec`], [`tiff`]: formats, bytes <-> values.
 //! - [`source`]: inputs found, opened, and their blocks fetched, decoded and cached.
-//! - [`composite`]: rows of samples and their validity.
+//! - [`resample`], [`warp`]: kernels, and where the pixels of another CRS lie.
+//! - [`composite`]: rows of samples and their validity, and rules over all sources of a pixel.
 //! - [`mosaic`]: the virtual mosaic (grid, sources, R-tree, order of blocks). No pixels.
 //! - [`engine`]: renders windows of a mosaic, and writes it.
 //!
