@@ -54,6 +54,13 @@ pub(crate) fn mosaic_options(
     pixels: &PixelArgs,
 ) -> Result<MosaicOptions> {
     let bands = &pixels.bands;
+    if pixels.valid_fraction > 0.0 && !pixels.resampling.is_area() {
+        let reason = format!(
+            "is for average, mode, min, max, med, q1, q3, rms and sum, not for {}",
+            pixels.resampling.name()
+        );
+        return Err(InputError::Option { option: "--valid-fraction", reason }.into());
+    }
     Ok(MosaicOptions {
         target: target_options(grid),
         like: grid.like.as_deref().map(like_grid).transpose()?,

@@ -39,6 +39,23 @@ pub fn add_count(counts: &mut [f64], valid: &[u8]) {
     }
 }
 
+/// Keeps the value that all valid samples of a pixel have so far, NaN where they differ. `seen` is 0
+/// where there was none yet.
+pub fn keep_equal(equal: &mut [f64], seen: &[u8], src: &[f64], valid: &[u8]) {
+    for (((e, seen), s), v) in equal.iter_mut().zip(seen).zip(src).zip(valid) {
+        let next = if (*seen == 0) | (*e == *s) { *s } else { f64::NAN };
+        *e = if *v != 0 { next } else { *e };
+    }
+}
+
+/// Puts the value that all samples of a pixel have in place of their mean, which rounding may have
+/// taken off it.
+pub fn restore_equal(means: &mut [f64], equal: &[f64]) {
+    for (mean, e) in means.iter_mut().zip(equal) {
+        *mean = if e.is_nan() { *mean } else { *e };
+    }
+}
+
 /// Divides where there is something to divide by.
 pub fn divide(sums: &mut [f64], weights: &[f64]) {
     for (sum, w) in sums.iter_mut().zip(weights) {
@@ -56,7 +73,7 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
     if values.len() % 2 == 1 {
         return Some(upper);
     }
-    let lower = values[..middle].iter().copied().fold(f64::MIN, f64::max);
+    let lower = values[..middle].iter().copied().fold(f64::NEG_INFINITY, f64::max);
     // Not (a + b) / 2, which may overflow.
     Some(lower / 2.0 + upper / 2.0)
 }
@@ -77,11 +94,26 @@ mod tests {
     }
 
     #[test]
+    fn the_mean_of_equal_samples_is_their_value() {
+        let (mut equal, mut seen) = ([0.0; 4], [0u8; 4]);
+        for (src, valid) in
+            [([0.1, 7.0, 3.0, 9.0], [1, 1, 0, 0]), ([0.1, 8.0, 4.0, 9.0], [1, 1, 1, 0])]
+        {
+            keep_equal(&mut equal, &seen, &src, &valid);
+            seen.iter_mut().zip(valid).for_each(|(s, v)| *s |= v);
+        }
+        let mut means = [0.100_000_000_000_000_02, 7.5, 4.0, 0.0];
+        restore_equal(&mut means, &equal);
+        assert_eq!(means[..3], [0.1, 7.5, 4.0]);
+    }
+
+    #[test]
     fn medians_of_odd_and_even_numbers() {
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&mut [4.0, 1.0, 3.0, 2.0]), Some(2.5));
         assert_eq!(median(&mut [7.0]), Some(7.0));
         assert_eq!(median(&mut [-1e308, 1e308]), Some(0.0));
+        assert_eq!(median(&mut [5.0, f64::NEG_INFINITY]), Some(f64::NEG_INFINITY));
         assert_eq!(median(&mut []), None);
     }
 }

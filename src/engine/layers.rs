@@ -134,6 +134,8 @@ pub(crate) struct LayerWorker<P> {
     tile_hits: Vec<u32>,
     /// Weights of the samples of the canvas, by plane of validity.
     weights: Vec<f64>,
+    /// What all samples of a pixel are, by band; NaN where they differ.
+    equal: Vec<f64>,
     distance: Vec<f64>,
     distance_scratch: DistanceScratch,
     /// Sources one after the other, for a median.
@@ -178,6 +180,7 @@ impl<P: Sample> LayerWorker<P> {
             hits: Vec::new(),
             tile_hits: Vec::new(),
             weights: Vec::new(),
+            equal: Vec::new(),
             distance: Vec::new(),
             distance_scratch: DistanceScratch::default(),
             deep: Vec::new(),
@@ -315,6 +318,7 @@ impl<P: Sample> LayerWorker<P> {
                 self.canvas.samples.fill(P::ZERO);
                 self.weights.clear();
                 self.weights.resize(task.planes() * window.pixels() as usize, 0.0);
+                self.equal.resize(task.bands.len() * window.pixels() as usize, 0.0);
             }
             match mosaic.overlap {
                 Overlap::Median => self.put_aside(&mut deep),
@@ -345,11 +349,14 @@ impl<P: Sample> LayerWorker<P> {
                 }
                 // Sums are made in f64: `P` is that type for such rules.
                 Overlap::Count => rules::add_count(bytemuck::cast_slice_mut(dst), src_valid),
-                _ => rules::add_valid(
-                    bytemuck::cast_slice_mut(dst),
-                    bytemuck::cast_slice(src),
-                    src_valid,
-                ),
+                _ => {
+                    let src = bytemuck::cast_slice(src);
+                    if overlap == Overlap::Mean {
+                        let equal = &mut self.equal[index * pixels..][..pixels];
+                        rules::keep_equal(equal, dst_valid, src, src_valid);
+                    }
+                    rules::add_valid(bytemuck::cast_slice_mut(dst), src, src_valid);
+                }
             }
         }
         if overlap == Overlap::Mean {
@@ -386,6 +393,9 @@ impl<P: Sample> LayerWorker<P> {
                     let dst = &mut self.canvas.samples[band * pixels + to..][..width];
                     let (dst, src) = (bytemuck::cast_slice_mut(dst), bytemuck::cast_slice(src));
                     rules::add_weighted(dst, src, valid, weights);
+                    let equal = &mut self.equal[band * pixels + to..][..width];
+                    let seen = &self.canvas.valid[plane * pixels + to..][..width];
+                    rules::keep_equal(equal, seen, src, valid);
                 }
                 let sums = &mut self.weights[plane * pixels + to..][..width];
                 rules::add_valid(sums, weights, valid);
@@ -417,7 +427,9 @@ impl<P: Sample> LayerWorker<P> {
             let weights = &self.weights[plane * pixels..][..pixels];
             match overlap {
                 Overlap::Mean | Overlap::Feather(_) => {
-                    rules::divide(bytemuck::cast_slice_mut(dst), weights);
+                    let means = bytemuck::cast_slice_mut(dst);
+                    rules::divide(means, weights);
+                    rules::restore_equal(means, &self.equal[index * pixels..][..pixels]);
                 }
                 Overlap::Median => {
                     let dst: &mut [f64] = bytemuck::cast_slice_mut(dst);
@@ -443,7 +455,7 @@ impl<P: Sample> LayerWorker<P> {
             Overlap::Last | Overlap::First => one,
             // As many as lie over each other somewhere in the layer's row.
             Overlap::Median => one * (self.tile_hits.len() as u64 + 2),
-            _ => 2 * one + 8 * task.planes() as u64,
+            _ => 2 * one + 8 * (task.planes() as u64 + bands),
         };
         let rows = strip_bytes(mosaic) / (each * u64::from(width)).max(1);
         rows.clamp(1, 4096) as u32
