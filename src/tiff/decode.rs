@@ -174,8 +174,20 @@ impl Layout {
         if self.compression.is_image()
             && let Stored::Bytes(raw) = &stored
         {
-            let samples = bytemuck::cast_slice_mut(samples);
-            return decoder.decode_image(self.compression, &image, raw, samples);
+            decoder.decode_image(
+                self.compression,
+                &image,
+                raw,
+                bytemuck::cast_slice_mut(samples),
+            )?;
+            // libtiff brings samples to the file's byte order before it hands them to LERC.
+            if self.compression == Compression::Lerc
+                && self.big_endian == cfg!(target_endian = "little")
+                && size_of::<T>() > 1
+            {
+                samples.iter_mut().for_each(|sample| *sample = sample.swapped());
+            }
+            return Ok(());
         }
         if self.packing != Packing::Whole {
             bytes.resize(self.rows_bytes(u64::from(size.height)) as usize, 0);
@@ -235,6 +247,9 @@ impl Layout {
                 width: image.width,
             };
             predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
+        } else if self.packing == Packing::Bits && self.bits == 24 && self.big_endian {
+            // libtiff swaps samples of whole bytes; then GDAL takes their bits from the first on.
+            bytes.as_chunks_mut::<3>().0.iter_mut().for_each(|sample| sample.reverse());
         }
         Ok(())
     }
