@@ -69,6 +69,8 @@ struct Header {
     height: usize,
     bands: usize,
     valid: usize,
+    /// Bytes of the blob.
+    blob_len: usize,
     tile: usize,
     /// Number of the type: `i8`, `u8`, `i16`, `u16`, `i32`, `u32`, `f32`, `f64`.
     kind: usize,
@@ -103,24 +105,54 @@ pub(super) fn decode(block: &ImageBlock<'_>, src: &[u8], dst: &mut [u8]) -> Resu
     let mut input = Input(src);
     let header = Header::read(&mut input, src)?;
     let bands = block.samples;
+    let follows = src.get(header.blob_len..).is_some_and(|rest| rest.starts_with(KEY));
+    if header.bands == 1 && bands > 1 && follows {
+        return decode_each(block, src, dst);
+    }
     let fits = header.bands == bands || (header.bands + 1 == bands && header.bands > 0);
     if (header.width, header.height) != (block.width, block.height) || !fits {
         let found = (header.width, header.height, header.bands);
         let expected = (block.width, block.height, bands);
         return Err(fail(&format!("{found:?} columns, rows and bands, not {expected:?}")));
     }
+    typed_any(block, &header, input, dst, &Valid(None)).map(|_| ())
+}
+
+/// Decodes blobs that follow each other, one for each band: bands whose pixels are not valid alike.
+fn decode_each(block: &ImageBlock<'_>, mut src: &[u8], dst: &mut [u8]) -> Result<()> {
+    let mut valid = Valid(None);
+    for plane in dst.chunks_exact_mut((dst.len() / block.samples).max(1)) {
+        let mut input = Input(src);
+        let header = Header::read(&mut input, src)?;
+        if (header.width, header.height, header.bands) != (block.width, block.height, 1) {
+            return Err(fail("blobs of bands that differ in size"));
+        }
+        // A blob may say that its mask is that of the one before.
+        valid = typed_any(block, &header, input, plane, &valid)?;
+        src = src.get(header.blob_len..).unwrap_or(&[]);
+    }
+    Ok(())
+}
+
+fn typed_any(
+    block: &ImageBlock<'_>,
+    header: &Header,
+    input: Input<'_>,
+    dst: &mut [u8],
+    before: &Valid,
+) -> Result<Valid> {
     if KINDS[header.kind] != block.dtype {
         return Err(fail(&format!("samples of type {}", KINDS[header.kind])));
     }
     match block.dtype {
-        DataType::I8 => typed::<i8>(&header, input, dst),
-        DataType::U8 => typed::<u8>(&header, input, dst),
-        DataType::I16 => typed::<i16>(&header, input, dst),
-        DataType::U16 => typed::<u16>(&header, input, dst),
-        DataType::I32 => typed::<i32>(&header, input, dst),
-        DataType::U32 => typed::<u32>(&header, input, dst),
-        DataType::F32 => typed::<f32>(&header, input, dst),
-        _ => typed::<f64>(&header, input, dst),
+        DataType::I8 => typed::<i8>(header, input, dst, before),
+        DataType::U8 => typed::<u8>(header, input, dst, before),
+        DataType::I16 => typed::<i16>(header, input, dst, before),
+        DataType::U16 => typed::<u16>(header, input, dst, before),
+        DataType::I32 => typed::<i32>(header, input, dst, before),
+        DataType::U32 => typed::<u32>(header, input, dst, before),
+        DataType::F32 => typed::<f32>(header, input, dst, before),
+        _ => typed::<f64>(header, input, dst, before),
     }
 }
 
@@ -157,7 +189,19 @@ impl Header {
                 return Err(fail("its checksum does not match"));
             }
         }
-        Ok(Header { version, width, height, bands, valid, tile, kind, max_error, min, max })
+        Ok(Header {
+            version,
+            width,
+            height,
+            bands,
+            valid,
+            blob_len,
+            tile,
+            kind,
+            max_error,
+            min,
+            max,
+        })
     }
 }
 
@@ -192,7 +236,7 @@ impl Valid {
 
     /// The mask: a byte count, then runs: a signed 16-bit count, so many bytes, or a byte to repeat if
     /// it is negative; -32768 ends it.
-    fn read(input: &mut Input<'_>, header: &Header) -> Result<Valid> {
+    fn read(input: &mut Input<'_>, header: &Header, before: &Valid) -> Result<Valid> {
         let len = input.count()?;
         let pixels = header.width * header.height;
         if header.valid == pixels {
@@ -202,6 +246,9 @@ impl Valid {
         if header.valid == 0 {
             bits.resize(pixels.div_ceil(8), 0);
             return Ok(Valid(Some(bits)));
+        }
+        if len == 0 && before.0.as_ref().is_some_and(|bits| bits.len() == pixels.div_ceil(8)) {
+            return Ok(Valid(before.0.clone()));
         }
         let mut runs = Input(input.take(len)?);
         loop {
@@ -236,11 +283,16 @@ struct Pixels<'a, T> {
     samples: Vec<T>,
 }
 
-fn typed<T: Sample>(header: &Header, mut input: Input<'_>, dst: &mut [u8]) -> Result<()> {
+fn typed<T: Sample>(
+    header: &Header,
+    mut input: Input<'_>,
+    dst: &mut [u8],
+    before: &Valid,
+) -> Result<Valid> {
     let Ok(dst) = bytemuck::try_cast_slice_mut::<u8, T>(dst) else {
         return Err(fail("samples that are not aligned"));
     };
-    let valid = Valid::read(&mut input, header)?;
+    let valid = Valid::read(&mut input, header, before)?;
     let pixels = header.width * header.height;
     let mut image = Pixels {
         header,
@@ -261,7 +313,7 @@ fn typed<T: Sample>(header: &Header, mut input: Input<'_>, dst: &mut [u8]) -> Re
             };
         }
     }
-    Ok(())
+    Ok(valid)
 }
 
 impl<T: Sample> Pixels<'_, T> {
