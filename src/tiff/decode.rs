@@ -174,19 +174,9 @@ impl Layout {
         if self.compression.is_image()
             && let Stored::Bytes(raw) = &stored
         {
-            decoder.decode_image(
-                self.compression,
-                &image,
-                raw,
-                bytemuck::cast_slice_mut(samples),
-            )?;
-            // libtiff brings samples to the file's byte order before it hands them to LERC.
-            if self.compression == Compression::Lerc
-                && self.big_endian == cfg!(target_endian = "little")
-                && size_of::<T>() > 1
-            {
-                samples.iter_mut().for_each(|sample| *sample = sample.swapped());
-            }
+            let bytes = bytemuck::cast_slice_mut(samples);
+            decoder.decode_image(self.compression, &image, raw, bytes)?;
+            self.swap_lerc(samples);
             return Ok(());
         }
         if self.packing != Packing::Whole {
@@ -223,6 +213,14 @@ impl Layout {
         predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
         deinterleave(bytes, spp, samples);
         Ok(())
+    }
+
+    /// libtiff brings samples to the file's byte order before it hands them to LERC.
+    fn swap_lerc<T: Sample>(&self, samples: &mut [T]) {
+        let swapped = self.big_endian == cfg!(target_endian = "little");
+        if self.compression == Compression::Lerc && swapped && size_of::<T>() > 1 {
+            samples.iter_mut().for_each(|sample| *sample = sample.swapped());
+        }
     }
 
     /// Fills `bytes` with packed samples, those of whole bytes in the machine's order.
