@@ -5,8 +5,9 @@ use std::path::Path;
 use crate::codec::Compression;
 use crate::engine::layers::worker_bytes;
 use crate::engine::overview::Levels;
+use crate::engine::reduce::line_bytes;
 use crate::engine::render::shares_validity;
-use crate::engine::sink::TURN_TICKETS;
+use crate::engine::sink::turn_tickets;
 use crate::error::{Error, InputError, Result, bytes_text};
 use crate::geometry::{Size, Window};
 use crate::mosaic::Mosaic;
@@ -134,6 +135,8 @@ pub struct OverviewDemand {
     pub block_bytes: u64,
     /// Bytes of what a block gives to the level above, at most.
     pub piece_bytes: u64,
+    /// Bytes of the lines that a thread makes of a block on the way to the level above.
+    pub line_bytes: u64,
     /// Blocks of overviews that wait for more pixels when a row of cells is half done, at most.
     pub blocks: u64,
 }
@@ -141,15 +144,21 @@ pub struct OverviewDemand {
 impl OverviewDemand {
     /// For a mosaic and its levels.
     pub(crate) fn new(mosaic: &Mosaic, levels: &Levels) -> OverviewDemand {
-        let planes = if shares_validity(mosaic) { 1 } else { u64::from(mosaic.bands) };
-        let pixel = mosaic.dtype.size() as u64 * u64::from(mosaic.bands) + planes;
+        let pixel = pixel_bytes(mosaic);
         let across = |size: &Size| u64::from(size.width.div_ceil(levels.chunk));
         OverviewDemand {
             block_bytes: u64::from(levels.chunk).pow(2) * pixel,
             piece_bytes: Levels::piece_bytes(levels.chunk, pixel),
+            line_bytes: line_bytes(levels.chunk),
             blocks: levels.sizes[1..].iter().map(across).sum(),
         }
     }
+}
+
+/// Bytes of a pixel of all bands with its validity.
+pub(crate) fn pixel_bytes(mosaic: &Mosaic) -> u64 {
+    let planes = if shares_validity(mosaic) { 1 } else { u64::from(mosaic.bands) };
+    mosaic.dtype.size() as u64 * u64::from(mosaic.bands) + planes
 }
 
 /// How the budget is shared out.
@@ -197,7 +206,9 @@ impl Demand {
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
         // While a block is encoded with LZW it may come to half as much again as it has bytes.
         let encoding = if self.compression == Compression::Lzw { block_samples / 2 } else { 0 };
-        let thread = group * plane + validity + mask + interleaved + encoding + reading + layers;
+        let lines = self.overviews.map_or(0, |overviews| overviews.line_bytes);
+        let thread =
+            group * plane + validity + mask + interleaved + encoding + reading + layers + lines;
         let results = if self.pixel_interleaved { 1 } else { group };
         // Blocks are encoded into the memory in which they wait; a mask is next to nothing. With
         // overviews a result holds what its block gives to them.
@@ -215,7 +226,13 @@ impl Demand {
     /// Blocks of overviews that are complete and wait to be encoded or written, and the coordinating
     /// thread's own.
     fn queued_bytes(&self) -> u64 {
-        self.overviews.map_or(0, |overviews| overviews.block_bytes * (TURN_TICKETS / 3 + 3))
+        // Waiting ones as samples and as encoded; the canvas, the interleaved block, and the framed one; the
+        // pieces at hand.
+        self.overviews.map_or(0, |overviews| {
+            overviews.block_bytes * (2 * turn_tickets(overviews.block_bytes) + 3)
+                + overviews.line_bytes
+                + overviews.piece_bytes
+        })
     }
 
     /// Shares out a budget: all bands at once and all threads if they fit, then fewer bands at once,

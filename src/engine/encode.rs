@@ -195,6 +195,15 @@ impl<T: Sample> BlockEncoder<T> {
         Ok(out)
     }
 
+    /// Encodes a block of an overview: its samples are made, neither counted nor nudged any more.
+    pub(crate) fn encode_plainly(&mut self, canvas: &mut Canvas<T>) -> Result<EncodedCanvas> {
+        let BlockFormat { statistics, nudge, .. } = self.format;
+        (self.format.statistics, self.format.nudge) = (false, false);
+        let encoded = self.encode(canvas, |_| Ok(Vec::new()));
+        (self.format.statistics, self.format.nudge) = (statistics, nudge);
+        encoded
+    }
+
     /// What an invalid sample of a band holds.
     fn fill_of(&self, band: u32) -> T {
         if self.format.alpha_band == Some(band) { T::ZERO } else { self.format.fill }

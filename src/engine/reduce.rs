@@ -6,6 +6,8 @@
 //! that its area touches is valid, whatever the kernel (nearest: if its sample is), so that the edge of the
 //! data is the same for all kernels.
 
+use std::ops::Range;
+
 use crate::geometry::Window;
 use crate::sample::Sample;
 
@@ -153,6 +155,16 @@ impl Taps {
         let (first, at) = self.starts[index];
         (first, &self.weights[at..self.starts[index + 1].1])
     }
+}
+
+/// Rows of a level that are made at a time.
+const STEP_ROWS: usize = 64;
+
+/// Bytes of the lines that a reducer makes on the way, at most, for blocks of so many columns: sums and
+/// weights of the rows below a step and those that kernels reach beyond it.
+pub(crate) fn line_bytes(chunk: u32) -> u64 {
+    let rows = 2 * STEP_ROWS as u64 + 24;
+    rows * u64::from(chunk.div_ceil(2) + 1) * 2 * size_of::<f64>() as u64
 }
 
 /// Samples and validity of a rectangle of a level.
@@ -360,24 +372,42 @@ impl<T: Sample> Reducer<T> {
     }
 
     /// Columns first, then rows; the sums of w·x and of w go through both and are divided once.
+    /// So many rows at a time, which bounds the memory of the lines between.
     fn convolve(&mut self, src: Band<'_, T>, area: &Area, valid: &[u8], out: &mut [T]) {
         let width = area.window.width as usize;
         let all = src.valid.iter().all(|v| *v != 0);
-        let (first_row, last_row) = (self.rows.of(0).0, self.last_row(area));
-        let rows = (last_row - first_row) as usize;
-        self.sums.clear();
-        self.weights.clear();
         self.full.clear();
         self.full
             .extend((0..width).map(|col| self.cols.of(col).1.iter().map(|w| 1.0 * w).sum::<f64>()));
-        for row in first_row..last_row {
+        for (index, out) in out.chunks_mut(STEP_ROWS * width).enumerate() {
+            let rows = index * STEP_ROWS..index * STEP_ROWS + out.len() / width;
+            let valid = &valid[rows.start * width..rows.end * width];
+            self.convolve_rows(src, area, all, rows, valid, out);
+        }
+    }
+
+    fn convolve_rows(
+        &mut self,
+        src: Band<'_, T>,
+        area: &Area,
+        all: bool,
+        out_rows: Range<usize>,
+        valid: &[u8],
+        out: &mut [T],
+    ) {
+        let width = area.window.width as usize;
+        let (last, weights) = self.rows.of(out_rows.end - 1);
+        let rows = self.rows.of(out_rows.start).0..last + weights.len() as u32;
+        self.sums.clear();
+        self.weights.clear();
+        for row in rows.clone() {
             self.convolve_line(src, row, width, all);
         }
-        debug_assert_eq!(self.sums.len(), rows * width);
+        debug_assert_eq!(self.sums.len(), rows.len() * width);
         for (index, sample) in out.iter_mut().enumerate().filter(|(i, _)| valid[*i] != 0) {
-            let (col, row) = (index % width, index / width);
+            let (col, row) = (index % width, out_rows.start + index / width);
             let (start, wy) = self.rows.of(row);
-            let base = (start - first_row) as usize * width + col;
+            let base = (start - rows.start) as usize * width + col;
             let sum = |plane: &[f64]| -> f64 {
                 wy.iter().enumerate().map(|(y, w)| w * plane[base + y * width]).sum()
             };
@@ -392,11 +422,6 @@ impl<T: Sample> Reducer<T> {
                 self.triangle(src, area, col as u32, row as u32)
             };
         }
-    }
-
-    fn last_row(&self, area: &Area) -> u32 {
-        let (start, weights) = self.rows.of(area.window.height as usize - 1);
-        start + weights.len() as u32
     }
 
     fn convolve_line(&mut self, src: Band<'_, T>, row: u32, width: usize, all: bool) {

@@ -41,16 +41,10 @@ struct Worker<T> {
     canvas: Canvas<T>,
     scratch: RenderScratch<T>,
     encoder: BlockEncoder<T>,
-    overviews: Option<OverviewEncoder<T>>,
+    /// Cuts blocks of full resolution in pieces for overviews.
+    reducer: Option<Reducer<T>>,
     hits: Vec<u32>,
     read: ReadScratch,
-}
-
-/// Encodes blocks of overviews, and cuts blocks of full resolution in pieces for them.
-pub(super) struct OverviewEncoder<T> {
-    canvas: Canvas<T>,
-    encoder: BlockEncoder<T>,
-    reducer: Reducer<T>,
 }
 
 /// What a work item gave, and how long it took.
@@ -153,21 +147,28 @@ impl<T: Sample> Run<'_, T> {
             canvas: Canvas::new(),
             scratch: RenderScratch::default(),
             encoder: BlockEncoder::new(self.plan.format::<T>())?,
-            overviews: self.overview_encoder()?,
+            reducer: self.plan.levels.as_ref().map(|levels| self.plan.reducer(levels)),
             hits: Vec::new(),
             read: ReadScratch::default(),
         })
     }
 
-    pub(super) fn overview_encoder(&self) -> Result<Option<OverviewEncoder<T>>> {
-        let Some(levels) = &self.plan.levels else { return Ok(None) };
-        let mut format = self.plan.format::<T>();
-        (format.statistics, format.nudge) = (false, false);
-        Ok(Some(OverviewEncoder {
-            canvas: Canvas::new(),
-            encoder: BlockEncoder::new(format)?,
-            reducer: self.plan.reducer(levels),
-        }))
+    /// Encodes a block of an overview; the canvas and the encoder are those that blocks of full resolution
+    /// use too, which saves the memory of another.
+    pub(super) fn encode_overview(
+        &self,
+        block: &Finished<T>,
+        canvas: &mut Canvas<T>,
+        encoder: &mut BlockEncoder<T>,
+    ) -> Result<EncodedCanvas> {
+        let Some(levels) = &self.plan.levels else {
+            return Err(Error::new(InputError::Output("no overviews are made".into())));
+        };
+        let window = levels.block_window(block.level, block.bx, block.by);
+        let finished = block.tile.as_deref().map(|tile| (&tile.samples[..], &tile.valid[..]));
+        let (bands, planes) = (0..self.plan.mosaic.bands, self.plan.validity_planes());
+        canvas.load(window, bands, planes, finished, self.plan.keeps_nan());
+        encoder.encode_plainly(canvas)
     }
 
     fn compute(
@@ -180,11 +181,10 @@ impl<T: Sample> Run<'_, T> {
         let cell = plan.schedule.cell(index / groups);
         let first = (index % groups) as u32 * plan.budget.band_group;
         let bands = first..(first + plan.budget.band_group).min(plan.mosaic.bands);
-        if let Some(overviews) = &mut worker.overviews
-            && let Some(block) = lock(&self.queue).pop_front()
-        {
+        if let Some(block) = lock(&self.queue).pop_front() {
             let mut pledge = Pledge { run: self, key: block.key(), result: None };
-            pledge.result = Some(overviews.encode(plan, &block));
+            let (canvas, encoder) = (&mut worker.canvas, &mut worker.encoder);
+            pledge.result = Some(self.encode_overview(&block, canvas, encoder));
         }
         let candidate = self.passthrough.find(cell.window, &mut worker.hits);
         let known = candidate.filter(|candidate| candidate.known);
@@ -230,7 +230,7 @@ impl<T: Sample> Run<'_, T> {
         bands: Range<u32>,
         candidate: Option<Candidate>,
     ) -> Result<Rendered<T>> {
-        let Worker { canvas, scratch, encoder, overviews, read, .. } = worker;
+        let Worker { canvas, scratch, encoder, reducer, read, .. } = worker;
         let (began, first, blocks) = (Instant::now(), bands.start, self.renderer.blocks);
         let planes = self.planes(bands.clone());
         let held = match candidate {
@@ -243,13 +243,13 @@ impl<T: Sample> Run<'_, T> {
         let saturated = canvas.saturated;
         let mut pieces = Vec::new();
         let encoded = encoder.encode(canvas, |canvas| {
-            if let (Some(overviews), Some(levels)) = (overviews, &self.plan.levels) {
+            if let (Some(reducer), Some(levels)) = (reducer, &self.plan.levels) {
                 let view = (!canvas.is_blank()).then_some(View {
                     window: canvas.window,
                     samples: &canvas.samples,
                     valid: &canvas.valid,
                 });
-                pieces = levels.split(0, (cell.bx, cell.by), view, &mut overviews.reducer);
+                pieces = levels.split(0, (cell.bx, cell.by), view, reducer);
             }
             match candidate {
                 Some(candidate) if candidate.known => candidate.bytes(blocks, planes),
@@ -277,23 +277,6 @@ impl<T> Rendered<T> {
             render_seconds: 0.0,
             encode_seconds: 0.0,
         }
-    }
-}
-
-impl<T: Sample> OverviewEncoder<T> {
-    pub(super) fn encode(
-        &mut self,
-        plan: &WritePlan<'_>,
-        block: &Finished<T>,
-    ) -> Result<EncodedCanvas> {
-        let Some(levels) = &plan.levels else {
-            return Err(Error::new(InputError::Output("no overviews are made".into())));
-        };
-        let window = levels.block_window(block.level, block.bx, block.by);
-        let finished = block.tile.as_deref().map(|tile| (&tile.samples[..], &tile.valid[..]));
-        let (bands, planes) = (0..plan.mosaic.bands, self.reducer.planes);
-        self.canvas.load(window, bands, planes, finished, self.reducer.keeps_nan);
-        self.encoder.encode(&mut self.canvas, |_| Ok(Vec::new()))
     }
 }
 

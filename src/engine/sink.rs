@@ -6,10 +6,12 @@ use std::io::Read;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use crate::engine::encode::{Encoded, EncodedCanvas};
+use crate::engine::budget::pixel_bytes;
+use crate::engine::canvas::Canvas;
+use crate::engine::encode::{BlockEncoder, Encoded, EncodedCanvas};
 use crate::engine::journal::{self, Kept, Progress};
 use crate::engine::pyramid::{Finished, Pyramid};
-use crate::engine::run::{OverviewEncoder, Rendered, Run, lock};
+use crate::engine::run::{Rendered, Run, lock};
 use crate::engine::spec;
 use crate::engine::stats::BandStats;
 use crate::engine::write::{NodataClash, Report, WritePlan};
@@ -23,17 +25,22 @@ use crate::source::blocks::Blocks;
 use crate::tiff::writer::{Plane, Writer};
 
 /// A block of an overview is written so many work items after the one that completed it: time for a worker
-/// to encode it meanwhile.
-pub(crate) const TURN_TICKETS: u64 = 16;
+/// to encode it meanwhile. At the end of a row of blocks each item completes one, so that so many are held:
+/// the fewer, the larger they are. Places in the file depend on it, so it depends on nothing else.
+pub(crate) fn turn_tickets(block_bytes: u64) -> u64 {
+    const HELD_BYTES: u64 = 4 << 20;
+    (HELD_BYTES / block_bytes.max(1)).clamp(2, 16)
+}
 
 /// Where results go, in order.
 pub(super) struct Sink<'a, T> {
     run: &'a Run<'a, T>,
     pub(super) writer: Writer,
-    overviews: Option<(Pyramid<T>, OverviewEncoder<T>)>,
+    overviews: Option<Overviews<T>>,
     /// Blocks of overviews that are complete, but not in the file, each with the number of done work items
     /// at which it is its turn: so their places in the file do not depend on threads.
     making: VecDeque<(u64, Finished<T>)>,
+    turn_tickets: u64,
     /// Whether the file holds whole work items, and nothing else.
     whole: bool,
     pub(super) sums: Sums,
@@ -41,6 +48,13 @@ pub(super) struct Sink<'a, T> {
     pub(super) progress: Progress,
     pace: Pace,
     fingerprint: u64,
+}
+
+/// The pieces of overviews, and what encodes a block that no worker has begun.
+struct Overviews<T> {
+    pyramid: Pyramid<T>,
+    canvas: Canvas<T>,
+    encoder: BlockEncoder<T>,
 }
 
 impl<'a, T: Sample> Sink<'a, T> {
@@ -52,17 +66,19 @@ impl<'a, T: Sample> Sink<'a, T> {
         observer: &dyn Observer,
     ) -> Result<Sink<'a, T>> {
         let plan = run.plan;
-        let mut overviews = match (&plan.levels, run.overview_encoder()?) {
-            (Some(levels), Some(encoder)) => {
+        let mut overviews = match &plan.levels {
+            Some(levels) => {
                 // Where there is no scratch file all is held.
                 let (file, reducer) = (target.scratch().ok(), plan.reducer::<T>(levels));
                 let bytes = plan.budget.overview_bytes;
-                Some((Pyramid::new(levels.clone(), reducer, bytes, file), encoder))
+                let pyramid = Pyramid::new(levels.clone(), reducer, bytes, file);
+                let encoder = BlockEncoder::new(plan.format::<T>())?;
+                Some(Overviews { pyramid, canvas: Canvas::new(), encoder })
             }
-            _ => None,
+            None => None,
         };
         let fingerprint = journal::fingerprint(plan);
-        let pyramid = overviews.as_mut().map(|(pyramid, _)| pyramid);
+        let pyramid = overviews.as_mut().map(|overviews| &mut overviews.pyramid);
         let asked = journal.is_some();
         let kept = match journal {
             Some(journal) => journal::load(journal, fingerprint, pyramid)?,
@@ -77,6 +93,9 @@ impl<'a, T: Sample> Sink<'a, T> {
             writer,
             overviews,
             making: VecDeque::new(),
+            turn_tickets: turn_tickets(
+                u64::from(plan.options.chunk).pow(2) * pixel_bytes(plan.mosaic),
+            ),
             whole: true,
             sums: Sums::new(plan.mosaic.output_bands()),
             progress: Progress::default(),
@@ -86,8 +105,8 @@ impl<'a, T: Sample> Sink<'a, T> {
         match kept.filter(|_| found) {
             Some(kept) => sink.go_on(kept, observer),
             None if asked => {
-                if let Some((pyramid, _)) = &mut sink.overviews {
-                    pyramid.clear();
+                if let Some(overviews) = &mut sink.overviews {
+                    overviews.pyramid.clear();
                 }
                 let text = "what an earlier run left is damaged, or of other inputs or options; \
                             the run begins anew";
@@ -121,11 +140,11 @@ impl<'a, T: Sample> Sink<'a, T> {
         self.whole = false;
         self.sums.take_in(&item, &mut self.writer, (cell.bx, cell.by), observer)?;
         let began = Instant::now();
-        if let Some((pyramid, _)) = &mut self.overviews {
+        if let Some(Overviews { pyramid, .. }) = &mut self.overviews {
             pyramid.take_in(item.pieces)?;
             let mut queue = lock(&self.run.queue);
             for block in pyramid.finished.drain(..) {
-                self.making.push_back((self.progress.tickets + TURN_TICKETS, block.clone()));
+                self.making.push_back((self.progress.tickets + self.turn_tickets, block.clone()));
                 queue.push_back(block);
             }
         }
@@ -164,9 +183,11 @@ impl<'a, T: Sample> Sink<'a, T> {
         let waiting = queue.iter().position(|other| other.key() == block.key());
         let waiting = waiting.and_then(|at| queue.remove(at));
         drop(queue);
-        if let (Some(block), Some((_, encoder))) = (waiting, &mut self.overviews) {
+        if let (Some(block), Some(Overviews { canvas, encoder, .. })) =
+            (waiting, &mut self.overviews)
+        {
             let began = Instant::now();
-            let encoded = encoder.encode(self.run.plan, &block);
+            let encoded = self.run.encode_overview(&block, canvas, encoder);
             self.sums.stats.encode_seconds += began.elapsed().as_secs_f64();
             return encoded;
         }
@@ -184,7 +205,7 @@ impl<'a, T: Sample> Sink<'a, T> {
         self.whole = false;
         self.write_made(u64::MAX)?;
         self.whole = true;
-        let empty = self.overviews.as_ref().is_none_or(|(pyramid, _)| pyramid.is_empty());
+        let empty = self.overviews.as_ref().is_none_or(|overviews| overviews.pyramid.is_empty());
         if !empty || !self.making.is_empty() {
             return Err(ErrorKind::Panicked("overviews are incomplete".into()).into());
         }
@@ -201,7 +222,7 @@ impl<'a, T: Sample> Sink<'a, T> {
         (self.progress.end, self.progress.digest) = self.writer.progress();
         self.progress.counts = Progress::counts_of(&self.sums.stats, self.sums.blocks_seen);
         self.progress.bands.clone_from(&self.sums.bands);
-        let pyramid = self.overviews.as_ref().map(|(pyramid, _)| pyramid);
+        let pyramid = self.overviews.as_ref().map(|overviews| &overviews.pyramid);
         let (progress, making) = (&self.progress, &self.making);
         self.writer.save_journal(&mut |to| {
             journal::save(to, self.fingerprint, progress, pyramid, making)

@@ -266,13 +266,21 @@ impl<'a> WritePlan<'a> {
     /// What makes overviews of samples of this type.
     pub(crate) fn reducer<T: Sample>(&self, levels: &Levels) -> Reducer<T> {
         let bands = self.mosaic.bands as usize;
-        let planes = if shares_validity(self.mosaic) { 1 } else { bands };
-        let mut reducer = Reducer::new(levels.kernel, bands, planes);
+        let mut reducer = Reducer::new(levels.kernel, bands, self.validity_planes());
         reducer.nodata = self.spec.nodata.and_then(|v| v.as_sample());
         reducer.alpha_band = self.mosaic.facts.alpha_band;
-        reducer.keeps_nan =
-            self.mosaic.nodata.is_none() && self.mosaic.validity == ValidityOutput::Nodata;
+        reducer.keeps_nan = self.keeps_nan();
         reducer
+    }
+
+    /// Planes of validity in a block of all bands: 1, or one for each band.
+    pub(crate) fn validity_planes(&self) -> usize {
+        if shares_validity(self.mosaic) { 1 } else { self.mosaic.bands as usize }
+    }
+
+    /// Whether NaN stays where nothing is valid.
+    pub(crate) fn keeps_nan(&self) -> bool {
+        self.mosaic.nodata.is_none() && self.mosaic.validity == ValidityOutput::Nodata
     }
 
     /// Items of work at each cell: groups of bands.
