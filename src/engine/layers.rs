@@ -17,7 +17,7 @@ use crate::mosaic::layer::Mapping;
 use crate::mosaic::{Mosaic, Overlap};
 use crate::ordered::Ticket;
 use crate::resample::axis::{Axis, Float, Line};
-use crate::resample::gather::{Gatherer, Patch, Place, RowTaps};
+use crate::resample::gather::{Gatherer, LEAST_STRETCH, Patch, Place, RowTaps};
 use crate::resample::separable::{Job, TwoPass};
 use crate::resample::{Kernel, sums_in_f32};
 use crate::sample::Sample;
@@ -889,8 +889,10 @@ impl Spot {
     /// Whether a bilinear kernel is not stretched here and has four taps.
     fn is_plain(&self, place: &Place) -> bool {
         let [ux, uy, vx, vy] = place.jacobian;
-        let shrinks = ux * ux + uy * uy <= 1.0 && vx * vx + vy * vy <= 1.0;
-        shrinks && self.fraction[0] > 0.0 && self.fraction[1] > 0.0
+        // A little less: whatever is taken as plain here is not stretched by `RowTaps` either.
+        const MOST: f64 = LEAST_STRETCH * LEAST_STRETCH - 1e-9;
+        let plain = ux * ux + uy * uy <= MOST && vx * vx + vy * vy <= MOST;
+        plain && self.fraction[0] > 0.0 && self.fraction[1] > 0.0
     }
 
     /// Bilinear, with the arithmetic of `RowTaps::value`.

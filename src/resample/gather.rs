@@ -110,7 +110,13 @@ impl Gatherer {
         }
         let scale = place.scale();
         let sums = self.point_sums(kernel, patch, place, scale);
-        if !kernel.has_negative_lobes() || sums.valid >= 0.5 * sums.full {
+        let keeps = match kernel {
+            // As gdalwarp: with a part of its taps the kernel would lean to one side, by up to half a pixel.
+            Kernel::Cubic if scale.map(stretch_of) == [1.0; 2] => sums.valid == sums.full,
+            kernel if kernel.has_negative_lobes() => sums.valid >= 0.5 * sums.full,
+            _ => true,
+        };
+        if keeps {
             return Some(sums.value());
         }
         Some(self.point_sums(Kernel::Bilinear, patch, place, scale).value())
@@ -208,10 +214,21 @@ impl Sums {
     }
 }
 
+/// Scales up to here are no reduction. gdalwarp takes scales within 0.05 of 1 as 1; a kernel that is
+/// stretched by so little is off its centre by a hundredth of a pixel, and smooths nothing.
+pub(crate) const LEAST_STRETCH: f64 = 1.05;
+
+/// How much a kernel is stretched at a scale: not at all up to [`LEAST_STRETCH`], then soon as much as the
+/// scale, without a jump that would show as a line across the image.
+fn stretch_of(scale: f64) -> f64 {
+    const SLOPE: f64 = 3.0;
+    (1.0 + SLOPE * (scale - LEAST_STRETCH)).clamp(1.0, scale.max(1.0))
+}
+
 /// Appends the weights of a point kernel about a centre, without taps that weigh nothing; returns the
 /// first tap.
 fn push_taps(kernel: Kernel, center: f64, scale: f64, weights: &mut Vec<f64>) -> i64 {
-    let stretch = scale.max(1.0);
+    let stretch = stretch_of(scale);
     if kernel == Kernel::Bilinear && stretch == 1.0 {
         let first = floor_index(center - 0.5);
         let fraction = center - 0.5 - first as f64;
