@@ -69,10 +69,12 @@ fn fixtures_are_those_of_the_manifest() {
     }
     assert!(total <= 5_000_000, "{total} bytes of fixtures");
     let mut found = 0;
-    let mut folders =
-        ["sources", "golden", "bands", "corrupt", "kernels", "pictures", "odd", "fuzz", "crs"]
-            .map(fixtures)
-            .to_vec();
+    let mut folders = [
+        "sources", "golden", "bands", "corrupt", "kernels", "pictures", "odd", "fuzz", "crs",
+        "warp",
+    ]
+    .map(fixtures)
+    .to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
