@@ -154,6 +154,6 @@ pub(crate) fn open_with(
             }
             _ => error.into(),
         })?;
-    sort(&mut opened.sources, &config::sort_key(input), overlap == Overlap::First);
+    sort(&mut opened.sources, &config::sort_key(input), overlap == Overlap::First)?;
     Ok(opened)
 }

@@ -56,7 +56,10 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
             let bad = if args.set.input.skip_bad { Severity::Warning } else { Severity::Refused };
             opened.skipped.iter().for_each(|error| plan.add(bad, "input", &error.to_string()));
             let first = options.overlap == smalti::mosaic::Overlap::First;
-            sort(&mut opened.sources, &config::sort_key(&args.set.input), first);
+            if let Err(error) = sort(&mut opened.sources, &config::sort_key(&args.set.input), first)
+            {
+                plan.add(Severity::Refused, "order", &error.to_string());
+            }
             plan.look_at(opened.sources, &options, &write_options, &notes)?;
         }
         Err(error) => match error.into_kind() {

@@ -2,7 +2,9 @@
 //! lies on top, ties keep the input order. A manifest's priority goes before all of these.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
+use crate::error::{InputError, Result};
 use crate::source::Source;
 
 /// What sources are sorted by.
@@ -40,15 +42,40 @@ impl SortKey {
 
 /// Sorts sources, bottom to top; top to bottom with `first_on_top` (`--overlap first`), so that the best
 /// counts under either rule.
-pub fn sort(sources: &mut [Source], key: &SortKey, first_on_top: bool) {
+///
+/// # Errors
+/// [`InputError::Option`] if no source has the item.
+pub fn sort(sources: &mut [Source], key: &SortKey, first_on_top: bool) -> Result<()> {
     let plain = *key == SortKey::Input && sources.iter().all(|source| source.priority == 0.0);
     if plain {
-        return;
+        return Ok(());
+    }
+    if let SortKey::Item { name, .. } = key
+        && !sources.iter().any(|source| item(source, name).is_some())
+    {
+        return Err(no_item(sources, name).into());
     }
     sources.sort_by(|a, b| {
         let order = a.priority.total_cmp(&b.priority).then_with(|| compare(a, b, key));
         if first_on_top { order.reverse() } else { order }
     });
+    Ok(())
+}
+
+fn no_item(sources: &[Source], name: &str) -> InputError {
+    const SHOWN: usize = 10;
+    let items = sources.iter().flat_map(|source| &source.dataset.shared.metadata.items);
+    let names: BTreeSet<&str> = items.map(|item| item.name.as_str()).collect();
+    let list: Vec<&str> = names.iter().copied().take(SHOWN).collect();
+    let known = match names.len() {
+        0 => "they have no metadata items at all".to_owned(),
+        count if count > SHOWN => {
+            format!("they have {} and {} more", list.join(", "), count - SHOWN)
+        }
+        _ => format!("they have {}", list.join(", ")),
+    };
+    let reason = format!("no input has the metadata item `{name}`; {known}");
+    InputError::Option { option: "--sort-by", reason }
 }
 
 fn compare(a: &Source, b: &Source, key: &SortKey) -> Ordering {
