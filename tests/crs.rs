@@ -46,7 +46,7 @@ fn check(
     if let Err(error) = transform::to_degrees(&src, &mut place) {
         return Outcome::Refused(error.to_string());
     }
-    let options = TransformOptions { place: Some(place[0]), allow_ballpark };
+    let options = TransformOptions { place: Some(place[0]), allow_ballpark, ..Default::default() };
     let transformer = match Transformer::new(&src, &dst, &options) {
         Ok(transformer) => transformer,
         Err(error) => return Outcome::Refused(error.to_string()),
@@ -148,7 +148,7 @@ fn texts_mean_what_their_codes_mean() {
 fn what_is_beyond_is_refused_by_name() {
     let refusal = |src: &str, dst: &str| {
         let [src, dst] = [src, dst].map(|text| Crs::parse(text).unwrap());
-        let options = TransformOptions { place: Some([110.0, 30.0]), allow_ballpark: false };
+        let options = TransformOptions { place: Some([110.0, 30.0]), ..Default::default() };
         Transformer::new(&src, &dst, &options).unwrap_err().to_string()
     };
     for (src, dst, word) in [

@@ -32,7 +32,7 @@ fn write_all(tiffs: &[Geotiff], folder: &Path) -> Vec<PathBuf> {
 
 fn options(crs: &str, kernel: Kernel, error_px: f64) -> MosaicOptions {
     let crs = Some(TargetCrs::Given(Arc::new(Crs::parse(crs).unwrap())));
-    let reproject = ReprojectOptions { crs, error_px, allow_ballpark: false };
+    let reproject = ReprojectOptions { crs, error_px, ..ReprojectOptions::default() };
     MosaicOptions { kernel, reproject, ..MosaicOptions::default() }
 }
 

@@ -112,6 +112,9 @@ pub(crate) struct InputArgs {
     #[arg(long)]
     pub(crate) allow_ballpark: bool,
 
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+
     /// Nodata of the inputs instead of their own: one value, or one for each band, or `none`
     #[arg(long, value_name = "V[,V...]", allow_hyphen_values = true, value_parser = values::nodata_list)]
     pub(crate) src_nodata: Option<NodataList>,
@@ -127,6 +130,27 @@ pub(crate) struct InputArgs {
     /// Order by an item of GDAL_METADATA: the largest lies on top, with :desc the smallest
     #[arg(long, value_name = "KEY[:asc|desc]", conflicts_with = "sort")]
     pub(crate) sort_by: Option<String>,
+}
+
+/// What computes coordinates.
+#[derive(Debug, Args)]
+pub(crate) struct EngineArgs {
+    /// What computes coordinates: smalti itself and, where it was built in, PROJ for what is beyond it; or one of them
+    /// alone
+    #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineArg::Auto)]
+    pub(crate) crs_engine: EngineArg,
+
+    /// Folder with grid files (NTv2 .gsb, GeoTIFF grids) for datum operations that need them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) grids: Option<PathBuf>,
+}
+
+/// `--crs-engine`.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum EngineArg {
+    Auto,
+    Pure,
+    Proj,
 }
 
 /// The output's grid.
@@ -392,6 +416,9 @@ pub(crate) struct SampleArgs {
     /// CRS of the points [default: that of the file]
     #[arg(long, value_name = "CRS", value_parser = values::crs)]
     pub(crate) crs: Option<Crs>,
+
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 
     /// Print a JSON array with one object for each point
     #[arg(long)]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use smalti::codec::{Compression, Encoder, Predictor};
+use smalti::crs::transform::EngineChoice;
 use smalti::engine::passthrough::source_layout;
 use smalti::engine::{
     BigTiff, MemoryLimit, NodataClash, OverviewKernel, PredictorChoice, WriteOptions,
@@ -19,9 +20,9 @@ use smalti::source::open::{OpenOptions, open_source};
 use smalti::source::sort::SortKey;
 
 use crate::cli::args::{
-    AlignArg, BigTiffArg, ClashArg, CompressArg, FormatArgs, GridArgs, InputArgs, InterleaveArg,
-    IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs, PredictorArg, ResolutionArg, RunArgs,
-    SortArg, StatsArg,
+    AlignArg, BigTiffArg, ClashArg, CompressArg, EngineArg, EngineArgs, FormatArgs, GridArgs,
+    InputArgs, InterleaveArg, IoArg, MosaicArgs, NodataModeArg, OverviewArg, PixelArgs,
+    PredictorArg, ResolutionArg, RunArgs, SortArg, StatsArg,
 };
 use crate::cli::values::{Chunk, CrsChoice};
 
@@ -101,8 +102,18 @@ fn reproject_options(input: &InputArgs, grid: &GridArgs) -> ReprojectOptions {
         CrsChoice::Given(crs) => TargetCrs::Given(Arc::new(crs.clone())),
         CrsChoice::Auto => TargetCrs::Auto,
     });
-    let (error_px, allow_ballpark) = (grid.warp_error, input.allow_ballpark);
-    ReprojectOptions { crs, error_px, allow_ballpark }
+    let allow_ballpark = input.allow_ballpark;
+    let (engine, grids) = (engine_choice(&input.engine), input.engine.grids.clone());
+    ReprojectOptions { crs, error_px: grid.warp_error, allow_ballpark, engine, grids }
+}
+
+/// What computes coordinates.
+pub(crate) fn engine_choice(args: &EngineArgs) -> EngineChoice {
+    match args.crs_engine {
+        EngineArg::Auto => EngineChoice::Auto,
+        EngineArg::Pure => EngineChoice::Pure,
+        EngineArg::Proj => EngineChoice::Proj,
+    }
 }
 
 fn target_options(args: &GridArgs) -> TargetOptions {

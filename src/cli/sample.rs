@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use smalti::crs::transform::{TransformOptions, Transformer, to_degrees};
+use smalti::crs::transform::{TransformOptions, Transformer, place_of};
 use smalti::engine::Reader;
 use smalti::error::Result as LibraryResult;
 use smalti::geometry::Window;
@@ -14,6 +14,7 @@ use smalti::source::open::open_source;
 use smalti::with_raster;
 
 use crate::cli::args::SampleArgs;
+use crate::cli::config::engine_choice;
 use crate::cli::output::print;
 use crate::cli::pixels;
 use crate::cli::report::{Exit, Failure, Phase};
@@ -58,10 +59,9 @@ pub(crate) fn run(args: &SampleArgs) -> Result<Exit, Failure> {
 /// A point of `--crs` in the file's CRS; NaN where it has no place there.
 fn own_place(args: &SampleArgs, source: &Source, point: [f64; 2]) -> LibraryResult<[f64; 2]> {
     let (Some(given), Some(own)) = (&args.crs, &source.dataset.crs) else { return Ok(point) };
-    let mut place = [point];
-    to_degrees(given, &mut place)?;
-    let place = Some(place[0]).filter(|place| place[0].is_finite());
-    let options = TransformOptions { place, allow_ballpark: false };
+    let (engine, grids) = (engine_choice(&args.engine), args.engine.grids.clone());
+    let place = place_of(given, point, engine);
+    let options = TransformOptions { place, allow_ballpark: false, engine, grids };
     let mut points = [point];
     Transformer::new(given, own, &options)?.forward(&mut points);
     Ok(points[0])

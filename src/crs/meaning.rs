@@ -111,6 +111,18 @@ impl Meaning {
 }
 
 impl Opaque {
+    /// Whether it is a code and nothing beside it that changes what the code says.
+    #[cfg(feature = "proj")]
+    pub(super) fn code(&self) -> Option<Id> {
+        let Form::Code { code, .. } = self.form else { return None };
+        let id = code_id(code);
+        let own_unit = table::crs(id).and_then(|row| match row.kind {
+            CrsKindRow::Projected { unit, .. } => Some(unit.size),
+            _ => None,
+        });
+        (self.base.is_none() && own_unit.is_none_or(|own| close(own, self.unit))).then_some(id)
+    }
+
     fn same_as(&self, other: &Opaque) -> bool {
         let bases = match (&self.base, &other.base) {
             (Some(a), Some(b)) => a.same_as(b),

@@ -8,12 +8,15 @@
 mod definition;
 mod helmert;
 pub mod keys;
+#[cfg(feature = "proj")]
+mod linked;
 mod meaning;
 mod methods;
 pub mod operation;
 mod params;
 mod proj_string;
 mod projjson;
+mod pure;
 pub mod table;
 mod to_keys;
 pub mod transform;

@@ -2,11 +2,12 @@
 //! transformations, and the box and pixel size of each source in the mosaic's CRS.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::crs::Crs;
 use crate::crs::operation::DatumShift;
-use crate::crs::transform::{self, TransformOptions, Transformer};
+use crate::crs::transform::{self, EngineChoice, TransformOptions, Transformer};
 use crate::error::{InputError, Result};
 use crate::geometry::{Bounds, GeoTransform, Size};
 use crate::mosaic::agree;
@@ -34,11 +35,33 @@ pub struct ReprojectOptions {
     pub error_px: f64,
     /// Take longitude and latitude as they are where no datum operation is known.
     pub allow_ballpark: bool,
+    /// What computes coordinates.
+    pub engine: EngineChoice,
+    /// Folder of grid files for datum operations.
+    pub grids: Option<PathBuf>,
 }
 
 impl Default for ReprojectOptions {
     fn default() -> ReprojectOptions {
-        ReprojectOptions { crs: None, error_px: 0.125, allow_ballpark: false }
+        ReprojectOptions {
+            crs: None,
+            error_px: 0.125,
+            allow_ballpark: false,
+            engine: EngineChoice::Auto,
+            grids: None,
+        }
+    }
+}
+
+impl ReprojectOptions {
+    /// What a transformation of data at `place` (longitude and latitude in degrees) may do.
+    pub fn at(&self, place: Option<[f64; 2]>) -> TransformOptions {
+        TransformOptions {
+            place,
+            allow_ballpark: self.allow_ballpark,
+            engine: self.engine,
+            grids: self.grids.clone(),
+        }
     }
 }
 
@@ -262,12 +285,8 @@ fn place_class(
             .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
         let [left, top, right, bottom] = all.unwrap_or_default();
         let [center_x, center_y] = reference.apply((left + right) / 2.0, (top + bottom) / 2.0);
-        let mut center = [[center_x, center_y]];
-        transform::to_degrees(crs, &mut center)?;
-        let place = Some(center[0]).filter(|place| place[0].is_finite());
-        let allow_ballpark = options.reproject.allow_ballpark;
-        let transformer =
-            Transformer::new(crs, &target, &TransformOptions { place, allow_ballpark })?;
+        let place = transform::place_of(crs, [center_x, center_y], options.reproject.engine);
+        let transformer = Transformer::new(crs, &target, &options.reproject.at(place))?;
         let rectangles: Vec<[f64; 4]> = members.iter().map(rectangle).collect();
         let whole = [left, top, right, bottom];
         let print = fills(whole, &rectangles)
