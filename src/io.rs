@@ -14,6 +14,7 @@ use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{FormatError, Result};
 
+pub(crate) use staged::withdraw;
 pub use staged::{ScratchFile, StagedFile, Target, check_target, kept_work};
 
 /// Something that can be read at any offset by many threads at once.

@@ -723,6 +723,7 @@ fn demand(threads: usize, chunk: u32, bands: u32, kind: usize, compression: Comp
         pixel_interleaved: kind >= 2,
         compression,
         overviews: None,
+        origin_bytes: 0,
     }
 }
 

@@ -277,6 +277,12 @@ pub(crate) struct FormatArgs {
     #[arg(long, value_name = "FILE.json")]
     pub(crate) receipt: Option<PathBuf>,
 
+    /// Also write which input gave each pixel: a raster on the same grid with the input's number from 1 (0: no
+    /// data), and FILE.json with the inputs by number. Of blends, and where bands come from several inputs,
+    /// the one with the most weight
+    #[arg(long, value_name = "FILE.tif")]
+    pub(crate) provenance: Option<PathBuf>,
+
     /// Go on with what an earlier run for the same OUT.tif left, if inputs and options are the same
     #[arg(long)]
     pub(crate) resume: bool,

@@ -213,6 +213,7 @@ pub(crate) fn writing(
         cog: format.cog,
         overviews: format.overviews,
         resume: format.resume,
+        provenance: format.provenance.clone(),
         overview_kernel: format.overview_resampling.map(|kernel| match kernel {
             OverviewArg::Nearest => OverviewKernel::Nearest,
             OverviewArg::Average => OverviewKernel::Average,

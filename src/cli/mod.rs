@@ -80,10 +80,7 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     inputs::take_hints(&entries.hints, &args.grid, &mut mosaic_options);
     // Also of inputs that turn out bad, and of the grid's model: nothing that is named is replaced.
     let named: Vec<PathBuf> = inputs::named(&entries).chain(&args.grid.like).cloned().collect();
-    if is_among(&args.output, &named) {
-        let reason = "is one of the inputs; choose another name".into();
-        return Err(Error::new(InputError::Output(reason)).with_path(&args.output).into());
-    }
+    check_names(args, &named)?;
     log::debug!("{} inputs after {:.3} s", entries.list.len(), began.elapsed().as_secs_f64());
     let progress = Progress::new(&args.talk, stop_flag()?);
     let opened = inputs::open(&entries, &args.input, &args.run, mosaic_options.overlap, &progress)?;
@@ -117,6 +114,28 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     }
     let whole = opened.skipped.is_empty() && report.stats.bad_blocks.is_empty();
     Ok(if whole { Exit::Done } else { Exit::Skipped })
+}
+
+/// Refuses files to write that are inputs, or one another.
+fn check_names(args: &MosaicArgs, inputs: &[PathBuf]) -> Result<(), Error> {
+    let table = args.format.provenance.as_ref().map(|path| path.with_extension("json"));
+    let own = [Some(&args.output), args.format.provenance.as_ref(), table.as_ref()];
+    let own: Vec<&PathBuf> =
+        own.into_iter().chain([args.format.receipt.as_ref()]).flatten().collect();
+    for (index, path) in own.iter().enumerate() {
+        let reason = if is_among(path, inputs) {
+            "is one of the inputs; choose another name"
+        } else if own[..index].contains(path) {
+            "would be written twice; choose another name"
+        } else {
+            continue;
+        };
+        return Err(Error::new(InputError::Output(reason.into())).with_path(path));
+    }
+    if let Some(path) = &args.format.provenance {
+        config::check_output(path, args.format.overwrite)?;
+    }
+    Ok(())
 }
 
 /// A flag that Ctrl-C and SIGTERM set; the second one ends the program at once.

@@ -78,6 +78,18 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
     Some(lower / 2.0 + upper / 2.0)
 }
 
+/// Of some values the number that goes with the one nearest to `value`; of those as near the largest number.
+pub fn nearest_to(value: f64, values: impl Iterator<Item = (f64, u32)>) -> u32 {
+    let mut best = (f64::INFINITY, 0);
+    for (own, number) in values {
+        let distance = if own == value { 0.0 } else { (own - value).abs() };
+        if best.1 == 0 || distance < best.0 || (distance == best.0 && number > best.1) {
+            best = (distance, number);
+        }
+    }
+    best.1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -126,6 +126,8 @@ pub struct Demand {
     pub compression: Compression,
     /// Overviews that are made on the way.
     pub overviews: Option<OverviewDemand>,
+    /// Bytes for each pixel of a window that say where its samples come from; 0 if nobody asks.
+    pub origin_bytes: u64,
 }
 
 /// What overviews cost, by the options.
@@ -187,7 +189,7 @@ impl Demand {
     fn costs(&self, mosaic: &Mosaic, needs: &SourceNeeds, group: u32) -> (u64, u64) {
         let SourceNeeds { decoded, stored, planar, chunky, masked, .. } = *needs;
         let planes = if self.shared_validity { 1 } else { group };
-        let layers = worker_bytes(mosaic, self.chunk, group, planes);
+        let layers = worker_bytes(mosaic, self.chunk, group, planes, self.origin_bytes);
         let group = u64::from(group);
         let plane = self.block_pixels * self.sample_bytes;
         let validity = self.block_pixels * if self.shared_validity { 1 } else { group };
@@ -207,13 +209,19 @@ impl Demand {
         // While a block is encoded with LZW it may come to half as much again as it has bytes.
         let encoding = if self.compression == Compression::Lzw { block_samples / 2 } else { 0 };
         let lines = self.overviews.map_or(0, |overviews| overviews.line_bytes);
-        let thread =
-            group * plane + validity + mask + interleaved + encoding + reading + layers + lines;
+        // Sources of samples, of pixels, and a block of them on its way into a file.
+        let origins = match self.origin_bytes {
+            0 => 0,
+            bytes => self.block_pixels * (bytes + 4 + 8 + 5),
+        };
+        let samples = group * plane + validity + mask + interleaved + encoding;
+        let thread = samples + reading + layers + lines + origins;
         let results = if self.pixel_interleaved { 1 } else { group };
         // Blocks are encoded into the memory in which they wait; a mask is next to nothing. With
         // overviews a result holds what its block gives to them.
         let pieces = self.overviews.map_or(0, |overviews| overviews.piece_bytes);
-        (thread, encoded * results + self.block_pixels / 4 + pieces)
+        let origins = if self.origin_bytes > 0 { self.block_pixels } else { 0 };
+        (thread, encoded * results + self.block_pixels / 4 + pieces + origins)
     }
 
     /// Bytes of incomplete overviews that are held: all that a row of cells leaves behind, or an eighth of
@@ -478,6 +486,7 @@ mod tests {
                     pixel_interleaved,
                     compression: Compression::Lzw,
                     overviews: None,
+                    origin_bytes: 0,
                 };
                 let costs: Vec<(u64, u64)> =
                     (1..=12).map(|g| demand.costs(&mosaic, &needs, g)).collect();

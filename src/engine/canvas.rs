@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::composite;
+use crate::engine::origin::Origins;
 use crate::geometry::Window;
 use crate::sample::Sample;
 
@@ -24,6 +25,8 @@ pub(crate) struct Canvas<T> {
     pub(crate) saturated: u64,
     /// Whether the mosaic lets it.
     pub(super) may_keep_nan: bool,
+    /// Where samples come from, if that is asked for.
+    pub(super) origins: Option<Origins>,
     blank: bool,
 }
 
@@ -40,6 +43,7 @@ impl<T: Sample> Canvas<T> {
             keeps_nan: false,
             saturated: 0,
             may_keep_nan: true,
+            origins: None,
             blank: true,
         }
     }
@@ -64,6 +68,9 @@ impl<T: Sample> Canvas<T> {
         self.samples.resize(pixels * self.bands.len(), T::ZERO);
         self.valid.clear();
         self.valid.resize(self.left as usize, 0);
+        if let Some(origins) = &mut self.origins {
+            origins.clear(pixels, self.bands.len(), self.valid.len() / pixels);
+        }
     }
 
     /// The same for a canvas that stays blank: for those who want its samples all the same.

@@ -21,7 +21,7 @@ use crate::geometry::Window;
 use crate::observer::Stats;
 use crate::sample::Sample;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"smaltij1");
+const MAGIC: u64 = u64::from_le_bytes(*b"smaltij2");
 
 /// Where a run is, but for its overviews.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,6 +35,8 @@ pub(crate) struct Progress {
     /// Blocks written, sparse, copied, unchecked, of overviews; samples invalid, zeroed,
     /// saturated; clashes; seen.
     pub(crate) counts: [u64; 10],
+    /// `end` and `digest` of the file that says where pixels come from.
+    pub(crate) provenance: [u64; 2],
     pub(crate) bands: Vec<BandStats>,
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn fingerprint(plan: &WritePlan<'_>) -> u64 {
     let _ = write!(text, "{:?} {:?} {:?}", mosaic.overlap, mosaic.kernel, mosaic.valid_fraction);
     let _ = write!(text, "{:?} {:?}", mosaic.facts, mosaic.source_dtype);
     let _ = write!(text, "{:?} {:?}", mosaic.reprojections(), mosaic.warp_error_px);
-    let _ = write!(text, "{}", options.skip_bad_blocks);
+    let _ = write!(text, "{} {:?}", options.skip_bad_blocks, options.provenance);
     for (id, source) in mosaic.sources().iter().enumerate() {
         let (stamp, place) = (source.stamp, mosaic.placement(id as u32));
         let _ = write!(text, "{:?} {} {}", source.path(), stamp.len, stamp.modified_ns);
@@ -142,6 +144,7 @@ pub(crate) fn save<T: Sample>(
     let mut out = Out { to, digest: 0 };
     out.words(&[MAGIC, fingerprint, progress.tickets, progress.end, progress.digest])?;
     out.words(&progress.counts)?;
+    out.words(&progress.provenance)?;
     out.words(&[progress.bands.len() as u64])?;
     progress.bands.iter().try_for_each(|band| out.words(&band.to_words()))?;
     out.words(&[made.len() as u64])?;
@@ -253,8 +256,9 @@ fn read<T: Sample, R: Read>(
     if magic != MAGIC || request != fingerprint {
         return Ok(None);
     }
-    let counts = from.words()?;
-    let mut progress = Progress { tickets, end, digest: blocks, counts, bands: Vec::new() };
+    let (counts, provenance) = (from.words()?, from.words()?);
+    let mut progress =
+        Progress { tickets, end, digest: blocks, counts, provenance, bands: Vec::new() };
     for _ in 0..from.word()? {
         progress.bands.push(BandStats::from_words(from.words()?));
     }

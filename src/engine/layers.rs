@@ -9,6 +9,7 @@ use std::ops::Range;
 use crate::composite::distance::{DistanceScratch, Inner, distances};
 use crate::composite::{self, rules};
 use crate::engine::canvas::Canvas;
+use crate::engine::origin::{Origins, RowOrigins, Trace, Trail};
 use crate::engine::paint::{Frame, PaintScratch, Painter};
 use crate::engine::tile::{Run, TileSink, Values};
 use crate::error::{Error, ErrorKind, Result};
@@ -44,7 +45,13 @@ fn strip_bytes(mosaic: &Mosaic) -> u64 {
 
 /// Bytes that a thread needs at most to render `bands` bands of layers in cells of `chunk` pixels; 0
 /// where there are none.
-pub(crate) fn worker_bytes(mosaic: &Mosaic, chunk: u32, bands: u32, planes: u32) -> u64 {
+pub(crate) fn worker_bytes(
+    mosaic: &Mosaic,
+    chunk: u32,
+    bands: u32,
+    planes: u32,
+    origin_bytes: u64,
+) -> u64 {
     let Some(stack) = mosaic.stack() else { return 0 };
     let (bands, planes) = (u64::from(bands), u64::from(planes));
     let layers = 0..stack.groups.len() as u32;
@@ -63,6 +70,7 @@ pub(crate) fn worker_bytes(mosaic: &Mosaic, chunk: u32, bands: u32, planes: u32)
     let taps = 2.0 * mosaic.kernel.halo(most(1)) as f64;
     let kept = (taps * (chunk + span) * 8.0 * (bands + 2 * planes) as f64) as u64;
     let kept = if mosaic.kernel == Kernel::Nearest { 0 } else { kept };
+    let kept = kept + (taps * span) as u64 * origin_bytes;
     let feather = if let Overlap::Feather(px) = mosaic.overlap {
         let margin = 2.0 * f64::from(px);
         let rows = strip_bytes(mosaic) as f64 / (span * (17 * bands + 10 * planes) as f64);
@@ -73,7 +81,8 @@ pub(crate) fn worker_bytes(mosaic: &Mosaic, chunk: u32, bands: u32, planes: u32)
         0
     };
     let sums = if mosaic.overlap.accumulates() && stack.groups.len() > 1 { SUM_BYTES } else { 0 };
-    strip_bytes(mosaic) + kept + feather + sums
+    let traced = if origin_bytes > 0 { sums / 2 } else { 0 };
+    strip_bytes(mosaic) + kept + feather + sums + traced
 }
 
 /// One layer in one tile.
@@ -91,6 +100,8 @@ pub(crate) struct LayerTask<'a> {
     /// Its rows are read from the last to the first: where the cache cannot hold all blocks that two
     /// neighbours share, what the one read last the other wants first.
     pub(crate) upward: bool,
+    /// Whether the sources of samples are asked for.
+    pub(crate) trace: Option<Trace>,
     pub(crate) ticket: Option<&'a Ticket<'a>>,
 }
 
@@ -139,7 +150,7 @@ pub(crate) struct LayerWorker<P> {
     distance: Vec<f64>,
     distance_scratch: DistanceScratch,
     /// Sources one after the other, for a median.
-    deep: Vec<(Vec<f64>, Vec<u8>)>,
+    deep: Vec<Deep>,
     stack: Vec<f64>,
     passes32: TwoPass<f32>,
     passes64: TwoPass<f64>,
@@ -149,7 +160,12 @@ pub(crate) struct LayerWorker<P> {
     row_taps: RowTaps,
     warp: WarpScratch,
     row: RowScratch<P>,
+    trail: Trail,
+    origins: RowOrigins,
 }
+
+/// A source that waits for a median: samples, validity, its number.
+type Deep = (Vec<f64>, Vec<u8>, u32);
 
 /// One row on its way to the sink.
 #[derive(Debug)]
@@ -192,6 +208,8 @@ impl<P: Sample> LayerWorker<P> {
             gatherer: Gatherer::default(),
             row_taps: RowTaps::default(),
             warp: WarpScratch::default(),
+            trail: Trail::default(),
+            origins: RowOrigins::default(),
             row: RowScratch {
                 valid: Vec::new(),
                 covered: Vec::new(),
@@ -214,6 +232,9 @@ impl<P: Sample> LayerWorker<P> {
 impl<P: Sample> RenderLayer for LayerWorker<P> {
     fn render(&mut self, task: &LayerTask<'_>, sink: &mut dyn TileSink) -> Result<()> {
         let kernel = task.mosaic().kernel;
+        if self.canvas.origins.as_ref().map(|origins| origins.trace) != task.trace {
+            self.canvas.origins = task.trace.map(Origins::new);
+        }
         match task.mosaic().layer_mapping(task.layer) {
             Mapping::Shift { col, row } => self.copy(task, col, row, sink),
             // Sums in `f64` would lose digits of 64-bit integers that are only picked.
@@ -321,9 +342,9 @@ impl<P: Sample> LayerWorker<P> {
                 self.equal.resize(task.bands.len() * window.pixels() as usize, 0.0);
             }
             match mosaic.overlap {
-                Overlap::Median => self.put_aside(&mut deep),
-                Overlap::Feather(px) => self.add_feathered(window, margin, px),
-                overlap => self.add(overlap),
+                Overlap::Median => self.put_aside(&mut deep, *id),
+                Overlap::Feather(px) => self.add_feathered(window, margin, px, *id),
+                overlap => self.add(overlap, *id),
             }
         }
         self.hits = hits;
@@ -334,7 +355,7 @@ impl<P: Sample> LayerWorker<P> {
     }
 
     /// Adds the single source to the canvas.
-    fn add(&mut self, overlap: Overlap) {
+    fn add(&mut self, overlap: Overlap, id: u32) {
         let pixels = self.canvas.pixels();
         for index in 0..self.canvas.bands.len() {
             let plane = if self.canvas.shared { 0 } else { index };
@@ -345,6 +366,10 @@ impl<P: Sample> LayerWorker<P> {
             match overlap {
                 Overlap::Min | Overlap::Max => {
                     let largest = overlap == Overlap::Max;
+                    if let Some(origins) = &mut self.canvas.origins {
+                        let valid = [dst_valid, src_valid];
+                        origins.rival(index * pixels, [&*dst, src], valid, largest, |_| id + 1);
+                    }
                     rules::take_extreme(dst, dst_valid, src, Some(src_valid), largest);
                 }
                 // Sums are made in f64: `P` is that type for such rules.
@@ -362,6 +387,9 @@ impl<P: Sample> LayerWorker<P> {
         if overlap == Overlap::Mean {
             rules::add_count(&mut self.weights, &self.single.valid);
         }
+        if let (true, Some(origins)) = (overlap.accumulates(), &mut self.canvas.origins) {
+            origins.weigh(0, &self.single.valid, None, id);
+        }
         self.merge_valid();
     }
 
@@ -372,7 +400,7 @@ impl<P: Sample> LayerWorker<P> {
 
     /// Adds the single source, which reaches `margin` pixels beyond the window, by its distance to the
     /// edge of its data.
-    fn add_feathered(&mut self, window: Window, margin: u32, px: u32) {
+    fn add_feathered(&mut self, window: Window, margin: u32, px: u32, id: u32) {
         let (stride, margin) = (self.single.window.width as usize, margin as usize);
         let (width, height) = (window.width as usize, window.height as usize);
         let (pixels, own_pixels) = (self.canvas.pixels(), self.single.pixels());
@@ -397,6 +425,9 @@ impl<P: Sample> LayerWorker<P> {
                     let seen = &self.canvas.valid[plane * pixels + to..][..width];
                     rules::keep_equal(equal, seen, src, valid);
                 }
+                if let Some(origins) = &mut self.canvas.origins {
+                    origins.weigh(plane * pixels + to, valid, Some(weights), id);
+                }
                 let sums = &mut self.weights[plane * pixels + to..][..width];
                 rules::add_valid(sums, weights, valid);
                 let merged = &mut self.canvas.valid[plane * pixels + to..][..width];
@@ -405,11 +436,12 @@ impl<P: Sample> LayerWorker<P> {
         }
     }
 
-    fn put_aside(&mut self, deep: &mut usize) {
+    fn put_aside(&mut self, deep: &mut usize, id: u32) {
         if self.deep.len() == *deep {
-            self.deep.push((Vec::new(), Vec::new()));
+            self.deep.push((Vec::new(), Vec::new(), id));
         }
-        let (samples, valid) = &mut self.deep[*deep];
+        let (samples, valid, source) = &mut self.deep[*deep];
+        *source = id;
         samples.clear();
         samples.extend_from_slice(bytemuck::cast_slice(&self.single.samples));
         valid.clone_from(&self.single.valid);
@@ -436,9 +468,14 @@ impl<P: Sample> LayerWorker<P> {
                     for (at, value) in dst.iter_mut().enumerate() {
                         self.stack.clear();
                         let (sample, mark) = (index * pixels + at, plane * pixels + at);
-                        let valid = self.deep[..deep].iter().filter(|(_, valid)| valid[mark] != 0);
-                        self.stack.extend(valid.map(|(samples, _)| samples[sample]));
+                        let valid =
+                            self.deep[..deep].iter().filter(|(_, valid, _)| valid[mark] != 0);
+                        self.stack.extend(valid.clone().map(|(samples, ..)| samples[sample]));
                         *value = rules::median(&mut self.stack).unwrap_or(0.0);
+                        if let Some(origins) = &mut self.canvas.origins {
+                            let own = valid.map(|(samples, _, id)| (samples[sample], *id + 1));
+                            origins.ids[sample] = rules::nearest_to(*value, own);
+                        }
                     }
                 }
                 _ => {}
@@ -457,6 +494,8 @@ impl<P: Sample> LayerWorker<P> {
             Overlap::Median => one * (self.tile_hits.len() as u64 + 2),
             _ => 2 * one + 8 * (task.planes() as u64 + bands),
         };
+        let each =
+            each + task.trace.map_or(0, |trace| trace.pixel_bytes(bands, task.planes() as u64));
         let rows = strip_bytes(mosaic) / (each * u64::from(width)).max(1);
         rows.clamp(1, 4096) as u32
     }
@@ -514,6 +553,10 @@ impl<P: Sample> LayerWorker<P> {
             let weights = task.carries_weights().then_some(weights.as_slice());
             let run = Run { col: task.tile.col, row: task.tile.row + first + row, width };
             sink.begin_row(run, valid, weights);
+            if task.trace.is_some() {
+                Origins::row_of(canvas, at, &mut self.origins);
+                sink.origins(&self.origins);
+            }
             for index in 0..canvas.bands.len() {
                 sink.band(index, Values::new(&canvas.samples[index * pixels + at..][..width]));
             }
@@ -556,6 +599,7 @@ impl<P: Sample> LayerWorker<P> {
         limited((f64::from(tile.width) * lines[0].scale.abs() + reach(0)) as i64)?;
         limited(reach(1) as i64)?;
         passes.begin(&job, bands + carried, planes);
+        self.trail.clear();
         let [(left, right), (top, bottom)] = passes.span();
         let span = limited(right - left)?;
         mosaic.layer_hits(task.layer, [left, top, right, bottom], &mut self.tile_hits);
@@ -582,6 +626,7 @@ impl<P: Sample> LayerWorker<P> {
                     continue;
                 }
                 self.push(passes, &feed, source_row, at as usize, painted);
+                self.trail.push(&self.canvas, source_row, at as usize);
                 let ready = |(low, high): (i64, i64)| {
                     if up { low >= source_row } else { high <= source_row }
                 };
@@ -642,6 +687,7 @@ impl<P: Sample> LayerWorker<P> {
     ) {
         let Feed { bands, planes, carried, .. } = *feed;
         let (width, at) = (task.tile.width as usize, row as usize);
+        self.trail.advance(passes, at, task.upward);
         let RowScratch { valid, all, weights, in_footprint, spare, .. } = &mut self.row;
         valid.resize(planes * width, 0);
         all.clear();
@@ -668,6 +714,11 @@ impl<P: Sample> LayerWorker<P> {
         }
         let run = Run { col: task.tile.col, row: task.tile.row + row, width };
         sink.begin_row(run, valid, (carried > 0).then_some(weights.as_slice()));
+        if task.trace.is_some() {
+            let (kernel, span) = (task.mosaic().kernel, feed.span);
+            self.trail.row_of(passes, kernel, span, at, &mut self.origins);
+            sink.origins(&self.origins);
+        }
         for band in 0..bands {
             let plane = if planes == 1 { 0 } else { band };
             if planes > 1 {
@@ -762,6 +813,11 @@ impl<P: Sample> LayerWorker<P> {
         typed.resize(if nearest { bands * width } else { 0 }, P::ZERO);
         let (gatherer, axes) = (&mut self.gatherer, [&self.cols, &self.rows]);
         let on_axes = matches!(mapping, Mapping::Axis { .. });
+        if task.trace.is_some() {
+            let axes = (on_axes && area).then_some((axes, row as usize));
+            let frame = [left, top];
+            self.origins.gather(mosaic.kernel, canvas, frame, places, axes, gatherer);
+        }
         if !on_axes && planes == 1 && (nearest || mosaic.kernel == Kernel::Bilinear) && !carries {
             spots.clear();
             let patch = view.patch(&canvas.samples[..pixels], 0);
@@ -837,6 +893,9 @@ impl<P: Sample> LayerWorker<P> {
         }
         let run = Run { col: part.col, row: part.row + row, width };
         sink.begin_row(run, valid, (!weights.is_empty()).then_some(weights.as_slice()));
+        if task.trace.is_some() {
+            sink.origins(&self.origins);
+        }
         for band in 0..bands {
             let range = band * width..(band + 1) * width;
             sink.band(

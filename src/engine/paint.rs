@@ -421,7 +421,13 @@ impl Painter<'_> {
             };
             let limited = base.validity(placed, &gather, cols, &bands, rows.valid, block);
             let place = canvas.index(part.col, row);
-            let row = Row { source: placed.source, judges, bands: &bands, gather: &gather };
+            let row = Row {
+                id: placed.id,
+                source: placed.source,
+                judges,
+                bands: &bands,
+                gather: &gather,
+            };
             self.paint_row(&row, limited, canvas, place, rows);
         }
     }
@@ -437,7 +443,7 @@ impl Painter<'_> {
         buffers: RowBuffers<'_, T>,
     ) {
         let RowBuffers { samples, valid, other, alpha: alpha_valid } = buffers;
-        let Row { source, judges, bands, gather } = *row;
+        let Row { id, source, judges, bands, gather } = *row;
         let (width, pixels, shared) = (valid.len(), canvas.pixels(), canvas.shared);
         let by_pixel = judges && self.judges_pixels();
         let any = self.mosaic.nodata_mode == NodataMode::Any;
@@ -477,6 +483,9 @@ impl Painter<'_> {
             if keep_nan {
                 composite::keep_nan(dst, dst_valid, src, gather.hit());
             }
+            if let Some(origins) = canvas.origins.as_mut().filter(|_| !shared) {
+                origins.mark(plane, dst_valid, src_valid, id);
+            }
             match src_valid {
                 _ if shared => {}
                 marks if self.judges_pixels() => {
@@ -489,7 +498,11 @@ impl Painter<'_> {
         }
         if shared {
             let src_valid = limited.then_some(valid.as_slice());
-            canvas.left -= composite::merge_valid(&mut canvas.valid[at..at + width], src_valid);
+            let dst_valid = &mut canvas.valid[at..at + width];
+            if let Some(origins) = &mut canvas.origins {
+                origins.mark(at, dst_valid, src_valid, id);
+            }
+            canvas.left -= composite::merge_valid(dst_valid, src_valid);
         }
     }
 
@@ -549,6 +562,7 @@ enum Content {
 /// A row of a source's block on its way to the canvas.
 #[derive(Clone, Copy)]
 struct Row<'a> {
+    id: u32,
     source: &'a Source,
     /// Whether nodata or NaN is looked for.
     judges: bool,

@@ -8,6 +8,7 @@ use crate::engine::canvas::Canvas;
 use crate::engine::layers::{
     LayerTask, LayerWorker, RenderLayer, SHARED_ROWS, STRIP_PX, SUM_BYTES,
 };
+use crate::engine::origin::Trace;
 use crate::engine::paint::{Frame, PaintScratch, Painter, Uses};
 use crate::engine::tile::{CanvasSink, SinkRules, SinkScratch, SumSink};
 use crate::error::Result;
@@ -134,6 +135,8 @@ impl Renderer<'_> {
         let adds_up =
             mosaic.overlap.accumulates() && mosaic.stack().is_some_and(|s| s.groups.len() > 1);
         let tiles = self.tiles(canvas.window, &order, adds_up, bands.len());
+        let trace: Option<Trace> = canvas.origins.as_ref().map(|origins| origins.trace);
+        sums.trace(trace.filter(|_| adds_up));
         // Strips that are decoded as a stream are read downwards only.
         let streamed = |id: &u32| mosaic.sources()[*id as usize].dataset.image.is_streamed();
         let upward = canvas.window.col / canvas.window.width % 2 == 1 && !hits.iter().any(streamed);
@@ -159,6 +162,7 @@ impl Renderer<'_> {
                     shared: self.shared,
                     is_last: index + 1 == tiles.len(),
                     upward,
+                    trace,
                     ticket,
                 };
                 if adds_up {

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::engine::canvas::Canvas;
 use crate::engine::encode::{BlockEncoder, Encoded, EncodedCanvas};
+use crate::engine::origin::{self, EncodeOrigins, Origins, Trace};
 use crate::engine::overview::Piece;
 use crate::engine::paint::Uses;
 use crate::engine::passthrough::{Candidate, Passthrough};
@@ -27,13 +28,21 @@ use crate::sample::Sample;
 use crate::source::blocks::{Blocks, ReadScratch};
 use crate::with_dtype;
 
+/// Where a run writes.
+pub(crate) struct Targets {
+    pub(crate) output: Box<dyn Target>,
+    /// Which source gave each pixel.
+    pub(crate) provenance: Option<Box<dyn Target>>,
+    /// That of an earlier run, which speaks of both.
+    pub(crate) journal: Option<Box<dyn Read>>,
+}
+
 pub(crate) fn run(
     plan: &WritePlan<'_>,
-    target: Box<dyn Target>,
-    journal: Option<Box<dyn Read>>,
+    targets: Targets,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    with_dtype!(plan.mosaic.dtype, T => run_as::<T>(plan, target, journal, observer))
+    with_dtype!(plan.mosaic.dtype, T => run_as::<T>(plan, targets, observer))
 }
 
 /// Per-thread state of a run.
@@ -45,6 +54,7 @@ struct Worker<T> {
     reducer: Option<Reducer<T>>,
     hits: Vec<u32>,
     read: ReadScratch,
+    origins: Option<(Box<dyn EncodeOrigins>, Vec<u32>)>,
 }
 
 /// What a work item gave, and how long it took.
@@ -53,6 +63,8 @@ pub(super) struct Rendered<T> {
     pub(super) saturated: u64,
     pub(super) first_band: u32,
     pub(super) pieces: Vec<Piece<T>>,
+    /// Which source gave each pixel.
+    pub(super) origins: Option<Encoded>,
     pub(super) render_seconds: f64,
     pub(super) encode_seconds: f64,
 }
@@ -89,8 +101,7 @@ impl<T> Drop for Pledge<'_, '_, T> {
 
 fn run_as<T: Sample>(
     plan: &WritePlan<'_>,
-    target: Box<dyn Target>,
-    journal: Option<Box<dyn Read>>,
+    targets: Targets,
     observer: &dyn Observer,
 ) -> Result<Report> {
     let (mosaic, budget, groups) = (plan.mosaic, plan.budget, plan.groups());
@@ -105,7 +116,7 @@ fn run_as<T: Sample>(
     let run = Run::<T> { plan, renderer, passthrough, queue, done, changed };
     // Workers cannot fail when they are made, so options that no encoder has are found here.
     run.worker()?;
-    let mut sink = Sink::open(&run, target, journal, observer)?;
+    let mut sink = Sink::open(&run, targets, observer)?;
     let window = ordered::Window {
         threads: budget.threads,
         items: budget.threads * 8,
@@ -137,14 +148,23 @@ fn run_as<T: Sample>(
             return Err(error);
         }
     }
-    let Sink { sums, writer, .. } = sink;
-    sums.finish(plan, writer, &blocks, observer)
+    let Sink { sums, writer, provenance, .. } = sink;
+    sums.finish(plan, (writer, provenance), &blocks, observer)
 }
 
 impl<T: Sample> Run<'_, T> {
     fn worker(&self) -> Result<Worker<T>> {
+        let (mosaic, options) = (self.plan.mosaic, self.plan.options);
+        let mut canvas = Canvas::new();
+        let mut origins = None;
+        if options.provenance.is_some() {
+            canvas.origins = Some(Origins::new(Trace::new(mosaic)));
+            let dtype = origin::dtype_of(mosaic.sources().len());
+            origins = Some((origin::encoder(dtype, options.chunk, options.sparse)?, Vec::new()));
+        }
         Ok(Worker {
-            canvas: Canvas::new(),
+            canvas,
+            origins,
             scratch: RenderScratch::default(),
             encoder: BlockEncoder::new(self.plan.format::<T>())?,
             reducer: self.plan.levels.as_ref().map(|levels| self.plan.reducer(levels)),
@@ -188,7 +208,8 @@ impl<T: Sample> Run<'_, T> {
         }
         let candidate = self.passthrough.find(cell.window, &mut worker.hits);
         let known = candidate.filter(|candidate| candidate.known);
-        if let Some(candidate) = known.filter(|_| !plan.options.statistics && plan.levels.is_none())
+        let looks = plan.options.statistics || plan.options.provenance.is_some();
+        if let Some(candidate) = known.filter(|_| !looks && plan.levels.is_none())
             && let Some(encoded) = self.copy(&candidate, bands.clone())?
         {
             return Ok(Rendered::new(encoded, first));
@@ -230,7 +251,7 @@ impl<T: Sample> Run<'_, T> {
         bands: Range<u32>,
         candidate: Option<Candidate>,
     ) -> Result<Rendered<T>> {
-        let Worker { canvas, scratch, encoder, reducer, read, .. } = worker;
+        let Worker { canvas, scratch, encoder, reducer, read, origins, .. } = worker;
         let (began, first, blocks) = (Instant::now(), bands.start, self.renderer.blocks);
         let planes = self.planes(bands.clone());
         let held = match candidate {
@@ -241,6 +262,13 @@ impl<T: Sample> Run<'_, T> {
         let rendered = began.elapsed();
         ticket.check()?;
         let saturated = canvas.saturated;
+        let given = match origins {
+            Some((encoder, ids)) => {
+                origin::by_pixel(canvas, self.plan.mosaic, ids);
+                Some(encoder.encode(cell.window, ids)?)
+            }
+            None => None,
+        };
         let mut pieces = Vec::new();
         let encoded = encoder.encode(canvas, |canvas| {
             if let (Some(reducer), Some(levels)) = (reducer, &self.plan.levels) {
@@ -260,6 +288,7 @@ impl<T: Sample> Run<'_, T> {
         held.into_iter().for_each(|block| blocks.give_back(block));
         let mut item = Rendered::new(encoded, first);
         item.saturated = saturated;
+        item.origins = given;
         item.pieces = pieces;
         item.render_seconds = rendered.as_secs_f64();
         item.encode_seconds = (began.elapsed() - rendered).as_secs_f64();
@@ -274,6 +303,7 @@ impl<T> Rendered<T> {
             saturated: 0,
             first_band,
             pieces: Vec::new(),
+            origins: None,
             render_seconds: 0.0,
             encode_seconds: 0.0,
         }
@@ -296,7 +326,7 @@ fn weight<T: Sample>(item: &Rendered<T>) -> u64 {
         .iter()
         .map(|piece| 128 + piece.tile.as_ref().map_or(0, |tile| tile.bytes()))
         .sum();
-    of(&item.encoded) + pieces
+    of(&item.encoded) + pieces + item.origins.as_ref().map_or(0, |b| b.bytes().len() as u64 + 64)
 }
 
 fn announce(plan: &WritePlan<'_>, observer: &dyn Observer) {

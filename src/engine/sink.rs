@@ -2,7 +2,6 @@
 //! together, sums are kept, and every few seconds a journal says how far it all is.
 
 use std::collections::VecDeque;
-use std::io::Read;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -10,13 +9,13 @@ use crate::engine::budget::pixel_bytes;
 use crate::engine::canvas::Canvas;
 use crate::engine::encode::{BlockEncoder, Encoded, EncodedCanvas};
 use crate::engine::journal::{self, Kept, Progress};
+use crate::engine::provenance::{self, Provenance};
 use crate::engine::pyramid::{Finished, Pyramid};
-use crate::engine::run::{Rendered, Run, lock};
+use crate::engine::run::{Rendered, Run, Targets, lock};
 use crate::engine::spec;
 use crate::engine::stats::BandStats;
 use crate::engine::write::{NodataClash, Report, WritePlan};
 use crate::error::{ErrorKind, InputError, Result};
-use crate::io::Target;
 use crate::mosaic::plan::Cell;
 use crate::mosaic::{Overlap, ValidityOutput};
 use crate::observer::{Observer, Stats, Warning};
@@ -36,6 +35,8 @@ pub(crate) fn turn_tickets(block_bytes: u64) -> u64 {
 pub(super) struct Sink<'a, T> {
     run: &'a Run<'a, T>,
     pub(super) writer: Writer,
+    /// Which source gave each pixel.
+    pub(super) provenance: Option<Provenance>,
     overviews: Option<Overviews<T>>,
     /// Blocks of overviews that are complete, but not in the file, each with the number of done work items
     /// at which it is its turn: so their places in the file do not depend on threads.
@@ -61,11 +62,11 @@ impl<'a, T: Sample> Sink<'a, T> {
     /// Begins the file, or goes on with the one that a journal speaks of.
     pub(super) fn open(
         run: &'a Run<'a, T>,
-        mut target: Box<dyn Target>,
-        journal: Option<Box<dyn Read>>,
+        targets: Targets,
         observer: &dyn Observer,
     ) -> Result<Sink<'a, T>> {
         let plan = run.plan;
+        let Targets { output: mut target, provenance, journal } = targets;
         let mut overviews = match &plan.levels {
             Some(levels) => {
                 // Where there is no scratch file all is held.
@@ -84,13 +85,18 @@ impl<'a, T: Sample> Sink<'a, T> {
             Some(journal) => journal::load(journal, fingerprint, pyramid)?,
             None => None,
         };
+        let (mut provenance, kept) = provenance::open(plan, provenance, kept, asked)?;
         let place = kept.as_ref().map(|kept| (kept.progress.end, kept.progress.digest));
         // A damaged journal must not leave bytes behind that the file would be extended over.
         let place = if asked { Some(place.unwrap_or((0, 0))) } else { None };
         let (writer, found) = Writer::resume(target, plan.spec.clone(), place)?;
+        if asked && !found {
+            provenance = provenance.map(Provenance::restart).transpose()?;
+        }
         let mut sink = Sink {
             run,
             writer,
+            provenance,
             overviews,
             making: VecDeque::new(),
             turn_tickets: turn_tickets(
@@ -139,6 +145,9 @@ impl<'a, T: Sample> Sink<'a, T> {
     ) -> Result<()> {
         self.whole = false;
         self.sums.take_in(&item, &mut self.writer, (cell.bx, cell.by), observer)?;
+        if let (Some(provenance), Some(block)) = (&mut self.provenance, &item.origins) {
+            provenance.append((cell.bx, cell.by), block)?;
+        }
         let began = Instant::now();
         if let Some(Overviews { pyramid, .. }) = &mut self.overviews {
             pyramid.take_in(item.pieces)?;
@@ -220,6 +229,9 @@ impl<'a, T: Sample> Sink<'a, T> {
         }
         let began = Instant::now();
         (self.progress.end, self.progress.digest) = self.writer.progress();
+        if let Some(provenance) = &mut self.provenance {
+            self.progress.provenance = provenance.hold()?;
+        }
         self.progress.counts = Progress::counts_of(&self.sums.stats, self.sums.blocks_seen);
         self.progress.bands.clone_from(&self.sums.bands);
         let pyramid = self.overviews.as_ref().map(|overviews| &overviews.pyramid);
@@ -323,14 +335,17 @@ impl Sums {
     pub(super) fn finish(
         mut self,
         plan: &WritePlan<'_>,
-        writer: Writer,
+        (writer, provenance): (Writer, Option<Provenance>),
         blocks: &Blocks<'_>,
         observer: &dyn Observer,
     ) -> Result<Report> {
         self.warn(plan, observer)?;
         let metadata = spec::metadata(plan.mosaic, plan.options, &self.bands);
         let began = Instant::now();
-        self.stats.output_bytes = writer.finish(&metadata)?;
+        self.stats.output_bytes = match provenance {
+            Some(provenance) => provenance.publish_with(plan, writer, &metadata)?,
+            None => writer.finish(&metadata)?,
+        };
         self.stats.write_seconds += began.elapsed().as_secs_f64();
         let waits = self.stats.wait_seconds;
         blocks.add_to(&mut self.stats);

@@ -117,7 +117,7 @@ pub(crate) fn image_spec(
 }
 
 /// Most bytes that the file can come to.
-fn worst_bytes(raw: u64, spec: &ImageSpec) -> u64 {
+pub(crate) fn worst_bytes(raw: u64, spec: &ImageSpec) -> u64 {
     let block = u64::from(spec.chunk).pow(2) * spec.dtype.size() as u64;
     let encoded =
         spec.compression.max_encoded_len(usize::try_from(block).unwrap_or(usize::MAX / 4)) as u64;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::composite::{self, rules};
 use crate::engine::canvas::Canvas;
+use crate::engine::origin::{Origins, RowOrigins, Trace};
 use crate::geometry::Window;
 use crate::mosaic::bands::opaque_alpha;
 use crate::mosaic::{Mosaic, Overlap};
@@ -53,6 +54,8 @@ pub(crate) trait TileSink {
     /// Validity of a row, plane after plane, and the weights of all samples in it where the rule has
     /// weights.
     fn begin_row(&mut self, run: Run, valid: &[u8], weights: Option<&[f64]>);
+    /// The sources of the samples in that row, if they are asked for: before any band.
+    fn origins(&mut self, _origins: &RowOrigins) {}
     /// The samples of a band in that row.
     fn band(&mut self, index: usize, values: Values<'_>);
     /// All bands were given.
@@ -109,12 +112,13 @@ pub(crate) struct SinkScratch<T> {
     samples: Vec<T>,
     valid: Vec<u8>,
     pixel: Vec<u8>,
+    ids: Vec<u32>,
 }
 
 // Not derived: that would ask for `T: Default`.
 impl<T> Default for SinkScratch<T> {
     fn default() -> SinkScratch<T> {
-        SinkScratch { samples: Vec::new(), valid: Vec::new(), pixel: Vec::new() }
+        SinkScratch { samples: Vec::new(), valid: Vec::new(), pixel: Vec::new(), ids: Vec::new() }
     }
 }
 
@@ -139,6 +143,22 @@ impl<'a, T: Sample> CanvasSink<'a, T> {
 
     fn at(&self, index: usize) -> usize {
         index * self.canvas.pixels() + self.canvas.index(self.run.col, self.run.row)
+    }
+
+    /// Notes the sources of what becomes valid in the row.
+    fn note_origins(&mut self, planes: usize) {
+        let Some(mut origins) = self.canvas.origins.take() else { return };
+        let width = self.run.width;
+        for (index, ids) in self.scratch.ids.chunks_exact(width).enumerate() {
+            let plane = if planes == 1 { 0 } else { index };
+            let (to, at) = (self.at(index), self.at(plane));
+            let valid = &self.canvas.valid[at..at + width];
+            let src_valid = &self.scratch.valid[plane * width..][..width];
+            for x in (0..width).filter(|x| valid[*x] == 0 && src_valid[*x] != 0) {
+                origins.ids[to + x] = ids[x];
+            }
+        }
+        self.canvas.origins = Some(origins);
     }
 }
 
@@ -172,6 +192,10 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
                 composite::mark_taken(plane, pixel);
             }
         }
+    }
+
+    fn origins(&mut self, origins: &RowOrigins) {
+        self.scratch.ids.clone_from(&origins.ids);
     }
 
     fn band(&mut self, index: usize, values: Values<'_>) {
@@ -213,6 +237,11 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
         match self.overlap {
             Overlap::Min | Overlap::Max => {
                 let largest = self.overlap == Overlap::Max;
+                if let Some(origins) = &mut self.canvas.origins {
+                    let ids = &self.scratch.ids[index * width..][..width];
+                    let (samples, valid) = ([&*dst, src], [dst_valid, src_valid]);
+                    origins.rival(at, samples, valid, largest, |x| ids[x]);
+                }
                 rules::take_extreme(dst, dst_valid, src, Some(src_valid), largest);
             }
             _ => composite::fill_under(dst, dst_valid, src, Some(src_valid)),
@@ -222,6 +251,7 @@ impl<T: Sample> TileSink for CanvasSink<'_, T> {
     fn end_row(&mut self) {
         let width = self.run.width;
         let planes = self.scratch.valid.len() / width;
+        self.note_origins(planes);
         for plane in 0..planes {
             let at = self.at(plane);
             let dst = &mut self.canvas.valid[at..at + width];
@@ -258,9 +288,16 @@ pub(crate) struct SumSink {
     row_valid: Vec<u8>,
     row_weights: Vec<f64>,
     buffer: Vec<f64>,
+    origins: Option<Origins>,
+    row_origins: RowOrigins,
 }
 
 impl SumSink {
+    /// Asks for the sources of samples, or not.
+    pub(crate) fn trace(&mut self, trace: Option<Trace>) {
+        self.origins = trace.map(Origins::new);
+    }
+
     pub(crate) fn begin(
         &mut self,
         overlap: Overlap,
@@ -281,6 +318,9 @@ impl SumSink {
         }
         self.valid.clear();
         self.valid.resize(planes * self.pixels, 0);
+        if let Some(origins) = &mut self.origins {
+            origins.clear(self.pixels, bands, planes);
+        }
     }
 
     /// Puts the sums onto a canvas that holds nothing there yet.
@@ -323,6 +363,10 @@ impl SumSink {
                 row_valid.clear();
                 row_valid.extend(layers.iter().map(|layers| u8::from(*layers > 0)));
                 let to = plane * canvas.pixels() + at;
+                if let (Some(origins), Some(own)) = (&mut canvas.origins, &self.origins) {
+                    let ids = &own.ids[plane * self.pixels + from..][..width];
+                    origins.ids[to..to + width].copy_from_slice(ids);
+                }
                 let valid = &mut canvas.valid[to..to + width];
                 canvas.left -= composite::merge_valid(valid, Some(&row_valid));
             }
@@ -331,6 +375,11 @@ impl SumSink {
 }
 
 impl TileSink for SumSink {
+    fn origins(&mut self, origins: &RowOrigins) {
+        self.row_origins.ids.clone_from(&origins.ids);
+        self.row_origins.weights.clone_from(&origins.weights);
+    }
+
     fn begin_row(&mut self, run: Run, valid: &[u8], weights: Option<&[f64]>) {
         if let Some(tile) = self.tile {
             let (col, row) = ((run.col - tile.col) as usize, (run.row - tile.row) as usize);
@@ -381,6 +430,11 @@ impl TileSink for SumSink {
             let own = &self.row_weights[plane * width..][..width];
             let weights = &mut self.weights[plane * self.pixels + at..][..width];
             rules::add_valid(weights, own, valid);
+            if let Some(origins) = &mut self.origins {
+                let to = plane * self.pixels + at;
+                let part = plane * width..(plane + 1) * width;
+                origins.weigh_row(to, part, &self.row_origins, valid);
+            }
             let all = &mut self.valid[plane * self.pixels + at..][..width];
             all.iter_mut().zip(valid).for_each(|(a, v)| *a = (*a + *v).min(2));
         }

@@ -1,14 +1,16 @@
 //! The main job: a mosaic to one tiled GeoTIFF, in one pass.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::codec::{Compression, Predictor};
 use crate::engine::budget::{Budget, Demand, MemoryLimit, OverviewDemand};
 use crate::engine::encode::BlockFormat;
+use crate::engine::origin::Trace;
 use crate::engine::overview::Levels;
+use crate::engine::provenance;
 use crate::engine::reduce::{OverviewKernel, Reducer};
 use crate::engine::render::shares_validity;
-use crate::engine::run::run;
+use crate::engine::run::{Targets, run};
 use crate::engine::spec;
 use crate::engine::stats::BandStats;
 use crate::error::{Error, ErrorKind, InputError, Result, ResultExt, bytes_text};
@@ -97,6 +99,8 @@ pub struct WriteOptions {
     /// Go on with what an earlier run for the same output left, if inputs and options are the same; and
     /// leave what there is if this run ends early.
     pub resume: bool,
+    /// Also write which source gave each pixel, to this file (SPEC §8.10), and a table of the sources beside it.
+    pub provenance: Option<PathBuf>,
 }
 
 impl Default for WriteOptions {
@@ -120,6 +124,7 @@ impl Default for WriteOptions {
             overviews: false,
             overview_kernel: None,
             resume: false,
+            provenance: None,
         }
     }
 }
@@ -154,6 +159,7 @@ pub fn write(
         return Err(Error::new(InputError::Output(reason)).with_path(path));
     }
     io::check_target(path, options.overwrite)?;
+    provenance::check(mosaic, path, options)?;
     let plan = WritePlan::new(mosaic, options)?;
     plan.check_space(path, observer)?;
     let (target, journal) = if options.resume {
@@ -161,7 +167,8 @@ pub fn write(
     } else {
         (StagedFile::create(path, options.overwrite)?, None)
     };
-    run(&plan, Box::new(target), journal, observer).at(path)
+    let provenance = provenance::target(options, journal.is_some())?;
+    run(&plan, Targets { output: Box::new(target), provenance, journal }, observer).at(path)
 }
 
 /// As [`write()`], into any target: for outputs of another kind, and for tests that make one fail.
@@ -174,7 +181,12 @@ pub fn write_to(
     options: &WriteOptions,
     observer: &dyn Observer,
 ) -> Result<Report> {
-    run(&WritePlan::new(mosaic, options)?, target, None, observer)
+    if options.provenance.is_some() {
+        let reason = "needs an output that is a file".into();
+        return Err(InputError::Option { option: "--provenance", reason }.into());
+    }
+    let targets = Targets { output: target, provenance: None, journal: None };
+    run(&WritePlan::new(mosaic, options)?, targets, observer)
 }
 
 /// What is decided of a run before it starts, for those who want to know it without a run.
@@ -248,12 +260,18 @@ impl<'a> WritePlan<'a> {
             // Judged by pixel, each group of bands would need the blocks of all others.
             separable: !options.pixel_interleaved
                 && levels.is_none()
+                // A pixel's source is judged by all its bands.
+                && options.provenance.is_none()
                 && mosaic.validity == ValidityOutput::Nodata
                 && mosaic.nodata_mode == NodataMode::Band,
             shared_validity: shares_validity(mosaic),
             pixel_interleaved: options.pixel_interleaved,
             compression: options.compression,
             overviews: levels.as_ref().map(|levels| OverviewDemand::new(mosaic, levels)),
+            origin_bytes: options.provenance.as_ref().map_or(0, |_| {
+                let planes = if shares_validity(mosaic) { 1 } else { u64::from(mosaic.bands) };
+                Trace::new(mosaic).pixel_bytes(u64::from(mosaic.bands), planes)
+            }),
         };
         let budget = demand.share(mosaic, options.memory.bytes()?)?;
         let schedule = match demand.overviews {

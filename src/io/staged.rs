@@ -98,6 +98,15 @@ pub trait Target: Send {
         write(&mut io::sink())
     }
 
+    /// Returns once all that was written is on the disk. It stays there if the run ends early: a journal of
+    /// another target speaks of it.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn hold(&mut self) -> io::Result<()> {
+        self.sync()
+    }
+
     /// A nameless file for what does not fit in memory; gone with its handle.
     ///
     /// # Errors
@@ -241,6 +250,25 @@ impl StagedFile {
         Ok((staged, journal.map(|file| Box::new(file) as Box<dyn io::Read>)))
     }
 
+    /// As [`StagedFile::create`] for a file that is made beside another, whose journal speaks of both. What an
+    /// earlier run left stays if such a journal was `found`; what this one leaves will be kept if `keeps`.
+    ///
+    /// # Errors
+    /// As [`StagedFile::create`].
+    pub fn companion(
+        target: &Path,
+        overwrite: bool,
+        keeps: bool,
+        found: bool,
+    ) -> Result<StagedFile> {
+        let mut staged = StagedFile::open(target, overwrite)?;
+        if !found {
+            staged.discard().at(target)?;
+        }
+        (staged.keeps, staged.journaled) = (keeps, found);
+        Ok(staged)
+    }
+
     fn open(target: &Path, overwrite: bool) -> Result<StagedFile> {
         let target = &check_target(target, overwrite)?;
         let temporary = own_name(target, "part")?;
@@ -307,6 +335,12 @@ impl StagedFile {
 /// Whether an earlier run for this output left work that [`StagedFile::resume`] would find.
 pub fn kept_work(target: &Path) -> bool {
     own_name(target, "journal").is_ok_and(|path| path.is_file())
+}
+
+/// Takes back the name of a file that was published just now, because what belongs to it could not be.
+pub(crate) fn withdraw(target: &Path) {
+    // If it cannot be removed either, there is nothing left to do.
+    let _ = std::fs::remove_file(target);
 }
 
 /// Where an output really goes: links are followed, so that a link stays one. Refuses an output that
@@ -490,6 +524,12 @@ impl Target for StagedFile {
 
     fn give_up(&mut self) {
         self.journaled = false;
+    }
+
+    fn hold(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.journaled = true;
+        Ok(())
     }
 
     fn save_journal(&mut self, write: JournalWriter<'_>) -> io::Result<()> {

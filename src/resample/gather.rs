@@ -147,6 +147,11 @@ impl Gatherer {
         self.area_value(kernel, cols.full(x) * rows.full(y), valid_fraction)
     }
 
+    /// The samples that the last area kernel looked at, each with its area; after a mode in ascending order.
+    pub fn covered(&self) -> &[(f64, f64)] {
+        &self.covered
+    }
+
     /// What the covered samples give; `full` is the area of the pixel.
     fn area_value(&mut self, kernel: Kernel, full: f64, valid_fraction: f64) -> Option<f64> {
         let covered = &mut self.covered;

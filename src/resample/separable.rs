@@ -142,6 +142,11 @@ impl<A: Float> TwoPass<A> {
         &self.main.cols
     }
 
+    /// The axis of rows.
+    pub fn rows(&self) -> &Axis {
+        &self.main.rows
+    }
+
     /// Source row under the centre of an output row.
     pub fn nearest_row(&self, at: usize) -> i64 {
         self.main.rows.nearest(at)

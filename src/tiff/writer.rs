@@ -321,7 +321,36 @@ impl Writer {
     ///
     /// # Errors
     /// As the target says; then the destination is as it was.
-    pub fn finish(mut self, metadata: &GdalMetadata) -> Result<u64> {
+    pub fn finish(self, metadata: &GdalMetadata) -> Result<u64> {
+        self.seal(metadata)?.publish()
+    }
+
+    /// Discards all blocks, to begin anew.
+    ///
+    /// # Errors
+    /// As the target says.
+    pub(crate) fn restart(self) -> Result<Writer> {
+        let Writer { mut target, spec, .. } = self;
+        target.set_len(0)?;
+        Writer::create(target, spec)
+    }
+
+    /// Returns once all that was written is on the disk; it stays if the run ends early.
+    ///
+    /// # Errors
+    /// As the target says.
+    pub(crate) fn hold(&mut self) -> Result<()> {
+        for level in &mut self.levels {
+            level.image.write(self.target.as_mut())?;
+        }
+        Ok(self.target.hold()?)
+    }
+
+    /// Writes tables, directories and header, and syncs: what is left is to give the file its name.
+    ///
+    /// # Errors
+    /// As the target says.
+    pub(crate) fn seal(mut self, metadata: &GdalMetadata) -> Result<Sealed> {
         for level in &mut self.levels {
             level.image.write(self.target.as_mut())?;
             if let Some(mask) = &mut level.mask {
@@ -338,9 +367,7 @@ impl Writer {
                 last.as_mut(),
             )?;
             last.sync()?;
-            last.publish()?;
-            self.target.give_up();
-            return Ok(len);
+            return Ok(Sealed { target: last, spool: Some(self.target), len });
         }
         let first = self.end.next_multiple_of(2);
         let directories = directories(&self.spec, &self.levels, metadata, first);
@@ -353,8 +380,29 @@ impl Writer {
         }
         self.target.write_all_at(0, &header(&self.spec, first))?;
         self.target.sync()?;
+        Ok(Sealed { target: self.target, spool: None, len: self.end })
+    }
+}
+
+/// A file that is complete and on the disk, but has not got its name yet.
+pub(crate) struct Sealed {
+    target: Box<dyn Target>,
+    /// What its blocks were collected in.
+    spool: Option<Box<dyn Target>>,
+    len: u64,
+}
+
+impl Sealed {
+    /// Gives it its name; returns its length.
+    ///
+    /// # Errors
+    /// As the target says; then the destination is as it was.
+    pub(crate) fn publish(self) -> Result<u64> {
         self.target.publish()?;
-        Ok(self.end)
+        if let Some(mut spool) = self.spool {
+            spool.give_up();
+        }
+        Ok(self.len)
     }
 }
 
