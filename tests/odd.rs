@@ -14,9 +14,9 @@ use smalti::tiff::reader::{BlockId, Dataset, Part, ReadOptions, Scratch};
 use support::{TestEnv, csv, fixtures, sha256};
 
 /// TIFFs in fixtures/odd, without those beside others.
-const FILES: usize = 102;
+const FILES: usize = 118;
 /// Rows of its table: images, masks, overviews.
-const IMAGES: usize = 110;
+const IMAGES: usize = 127;
 
 fn part_of(name: &str) -> Part {
     let index = |text: &str| text.parse().unwrap();
@@ -32,6 +32,16 @@ fn part_of(name: &str) -> Part {
 
 /// Type, shape and SHA-256 of all samples of a part.
 fn read(dataset: &Dataset, part: Part) -> Vec<String> {
+    let layout = dataset.layout(part).unwrap();
+    let shape = [layout.bands, layout.size.height, layout.size.width];
+    let mut row = vec![layout.dtype.name().to_owned()];
+    row.extend(shape.map(|n| n.to_string()));
+    row.push(sha256(&samples(dataset, part)));
+    row
+}
+
+/// All samples of a part.
+fn samples(dataset: &Dataset, part: Part) -> Vec<u8> {
     let layout = dataset.layout(part).unwrap();
     let mut path = dataset.path.clone().into_os_string();
     path.push(layout.file.suffix());
@@ -55,11 +65,7 @@ fn read(dataset: &Dataset, part: Part) -> Vec<String> {
     if matches!(part, Part::Mask | Part::OverviewMask(_)) {
         all.iter_mut().for_each(|v| *v = u8::from(*v != 0));
     }
-    let shape = [layout.bands as usize, height, width];
-    let mut row = vec![layout.dtype.name().to_owned()];
-    row.extend(shape.map(|n| n.to_string()));
-    row.push(sha256(&all));
-    row
+    all
 }
 
 fn place(
@@ -136,6 +142,15 @@ fn files_beside_supply_what_the_tiff_lacks() {
     assert_eq!(dataset.crs.as_ref().unwrap().epsg(), Some(4326));
     assert_eq!(dataset.nodata.unwrap().to_f64(), 7.0);
     assert!(dataset.unplaced.is_none());
+    // It goes before a world file, and tells of bands what the TIFF does not.
+    let name = fixtures("odd").join("aux_and_world.tif");
+    let source = open_any(&name, ReadOptions::default()).unwrap();
+    let dataset = &source.dataset;
+    assert_eq!(dataset.transform.coefficients(), [10.0, 0.5, 0.0, 50.0, 0.0, -0.5]);
+    assert_eq!(dataset.nodata.unwrap().to_f64(), 7.0);
+    let band = &dataset.shared.metadata.bands[0];
+    assert_eq!((band.description.as_deref(), band.unit.as_deref()), (Some("depth"), Some("m")));
+    assert_eq!((band.scale, band.offset), (Some(0.5), Some(3.0)));
     let env = TestEnv::new();
     fs::copy(fixtures("odd").join("aux_beside.tif"), env.path("alone.tif")).unwrap();
     let run = env.run(&["mosaic", "alone.tif", "-o", "out.tif"]);
@@ -152,6 +167,51 @@ fn a_raster_without_a_place_is_shown_and_not_placed() {
     assert!(info.stdout.contains("\"no_georeferencing\": \"no georeferencing"), "{}", info.stdout);
     assert!(info.stdout.contains("\"valid\": 168"), "{}", info.stdout);
     assert_eq!(env.run(&["mosaic", "a.tif", "-o", "out.tif"]).code, Some(2));
+}
+
+/// What is read in the likeliest way is said.
+#[test]
+fn oddities_are_told() {
+    let told = |file: &str| {
+        let source = open_any(&fixtures("odd").join(file), ReadOptions::default()).unwrap();
+        source.dataset.oddities.join("; ")
+    };
+    let expected = [
+        ("counts_few.tif", "1 of 4 byte counts are missing; those blocks are absent"),
+        ("counts_each.tif", "4 byte counts are too small for raw blocks"),
+        ("next_beyond.tif", "directories are left out: truncated"),
+        ("msk_unflagged.tif", "the .msk beside it is left out"),
+        ("mask_bands.tif", "its mask has 3 bands"),
+    ];
+    for (file, words) in expected {
+        assert!(told(file).contains(words), "{file}: {}", told(file));
+    }
+    assert_eq!(told("counts_none.tif") + &told("msk_beside.tif"), "");
+}
+
+/// Of a mask of several bands, all must be set.
+#[test]
+fn pixels_are_valid_where_all_bands_of_a_mask_are() {
+    let name = fixtures("odd").join("mask_bands.tif");
+    let dataset = open_any(&name, ReadOptions::default()).unwrap().dataset;
+    let masks = samples(&dataset, Part::Mask);
+    let valid = (0..96 * 128).filter(|at| (0..3).all(|band| masks[band * 96 * 128 + at] != 0));
+    // Rows 30 to 80 and columns 20 to 90: the three masks are shifted against each other.
+    assert_eq!(valid.clone().count(), 50 * 70);
+    let env = TestEnv::new();
+    fs::copy(&name, env.path("a.tif")).unwrap();
+    fs::write(env.path("a.tfw"), "1\n0\n0\n-1\n0.5\n-0.5\n").unwrap();
+    let run = env.run(&["mosaic", "a.tif", "--nodata", "0", "-o", "out.tif"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let image = samples(&dataset, Part::Image);
+    let mut expected = vec![0; image.len()];
+    for at in valid {
+        for band in 0..3 {
+            expected[band * 96 * 128 + at] = image[band * 96 * 128 + at];
+        }
+    }
+    let out = open_any(&env.path("out.tif"), ReadOptions::default()).unwrap().dataset;
+    assert!(samples(&out, Part::Image) == expected);
 }
 
 /// Complex samples go through a mosaic bit for bit; a mask beside is honored.

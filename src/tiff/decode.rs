@@ -238,10 +238,13 @@ impl Layout {
             }
             stored => self.raw_bytes(stored, inside, bytes, decoder)?,
         }
-        if matches!(self.packing, Packing::Half | Packing::Float24) {
+        if matches!(
+            self.packing,
+            Packing::Half | Packing::Float24 | Packing::Lab | Packing::Inks { .. }
+        ) {
             let rows = RowLayout {
                 dtype_size: self.bits as usize / 8,
-                samples_per_pixel: image.samples,
+                samples_per_pixel: self.stored_samples() as usize,
                 width: image.width,
             };
             predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
