@@ -144,10 +144,7 @@ impl Layout {
     pub(super) fn split_strips(&mut self) {
         let whole = self.compression != Compression::None && self.storage_bytes() <= STREAM_BYTES;
         let clumps = matches!(self.packing, Packing::YCbCr { .. });
-        // Streams of reversed bits are rare enough to be read whole.
-        let reversed = self.params.as_ref().is_some_and(|params| params.reversed_bits);
-        let reversed = reversed && self.compression != Compression::None;
-        if whole || self.tiled || clumps || reversed || !stream::can_stream(self.compression) {
+        if whole || self.tiled || clumps || !stream::can_stream(self.compression) {
             return;
         }
         let row_bytes = self.row_bytes().max(1);
