@@ -11,8 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use smalti::engine::{self, WriteOptions};
-use smalti::io::{StagedFile, Target};
+use smalti::codec::Compression;
+use smalti::engine::{self, Reader, WriteOptions};
+use smalti::io::{IoMode, StagedFile, Target};
 use smalti::mosaic::{Mosaic, MosaicOptions};
 use smalti::source::discover::discover;
 use smalti::source::open::{OpenOptions, open_all};
@@ -119,6 +120,44 @@ fn every_failing_operation_leaves_the_output_as_it_was() {
     assert_eq!(faults, 4 * operations);
     write_with(&mosaic, &output, u64::MAX, false).1.unwrap();
     assert!(fs::read(&output).unwrap() == expected, "the run after the faults");
+}
+
+/// Blocks are read, not mapped: a file that shrinks under them is an error and no signal.
+#[test]
+fn a_source_that_shrinks_while_it_is_read_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("raw.tif");
+    let raw = WriteOptions { compression: Compression::None, ..options() };
+    engine::write(&sample(), &input, &raw, &()).unwrap();
+    let paths = discover(&[folder.path().to_path_buf()]).unwrap();
+    let opened = open_all(&paths, &OpenOptions::default(), &()).unwrap();
+    let mosaic = Mosaic::new(opened.sources, &MosaicOptions::default()).unwrap();
+    let window = mosaic.grid.size.window().unwrap();
+    let whole = fs::read(&input).unwrap();
+    let reader = Reader::new(&mosaic, 0, IoMode::Auto);
+    reader.read(window).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&input).unwrap();
+    let stop = AtomicU64::new(0);
+    let (mut read, mut failed) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while stop.load(Ordering::SeqCst) == 0 {
+                file.set_len(0).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, &whole, 0).unwrap();
+            }
+        });
+        while read < 20_000 && failed < 50 {
+            failed += u64::from(reader.read(window).is_err());
+            read += 1;
+        }
+        stop.store(1, Ordering::SeqCst);
+    });
+    assert!(failed > 0, "{read} reads met no short file");
+    // For good: the error says what happened.
+    file.set_len(whole.len() as u64 / 2).unwrap();
+    let error = reader.read(window).unwrap_err();
+    assert_eq!(error.path(), Some(input.as_path()), "{error}");
+    assert!(error.to_string().contains("shorter than when it was opened"), "{error}");
 }
 
 /// A source that fails to decode after the run began: the same promises, and the file and block named.

@@ -8,15 +8,16 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 
+use smalti::codec::{Compression, Encoder};
 use smalti::raster::AnyRaster;
 use smalti::source::open::open_any;
 use smalti::tiff::reader::{BlockId, Dataset, Part, ReadOptions, Scratch};
 use support::{TestEnv, csv, fixtures, sha256};
 
 /// TIFFs in fixtures/odd, without those beside others.
-const FILES: usize = 102;
+const FILES: usize = 118;
 /// Rows of its table: images, masks, overviews.
-const IMAGES: usize = 110;
+const IMAGES: usize = 127;
 
 fn part_of(name: &str) -> Part {
     let index = |text: &str| text.parse().unwrap();
@@ -32,6 +33,16 @@ fn part_of(name: &str) -> Part {
 
 /// Type, shape and SHA-256 of all samples of a part.
 fn read(dataset: &Dataset, part: Part) -> Vec<String> {
+    let layout = dataset.layout(part).unwrap();
+    let shape = [layout.bands, layout.size.height, layout.size.width];
+    let mut row = vec![layout.dtype.name().to_owned()];
+    row.extend(shape.map(|n| n.to_string()));
+    row.push(sha256(&samples(dataset, part)));
+    row
+}
+
+/// All samples of a part.
+fn samples(dataset: &Dataset, part: Part) -> Vec<u8> {
     let layout = dataset.layout(part).unwrap();
     let mut path = dataset.path.clone().into_os_string();
     path.push(layout.file.suffix());
@@ -55,11 +66,7 @@ fn read(dataset: &Dataset, part: Part) -> Vec<String> {
     if matches!(part, Part::Mask | Part::OverviewMask(_)) {
         all.iter_mut().for_each(|v| *v = u8::from(*v != 0));
     }
-    let shape = [layout.bands as usize, height, width];
-    let mut row = vec![layout.dtype.name().to_owned()];
-    row.extend(shape.map(|n| n.to_string()));
-    row.push(sha256(&all));
-    row
+    all
 }
 
 fn place(
@@ -136,6 +143,15 @@ fn files_beside_supply_what_the_tiff_lacks() {
     assert_eq!(dataset.crs.as_ref().unwrap().epsg(), Some(4326));
     assert_eq!(dataset.nodata.unwrap().to_f64(), 7.0);
     assert!(dataset.unplaced.is_none());
+    // It goes before a world file, and tells of bands what the TIFF does not.
+    let name = fixtures("odd").join("aux_and_world.tif");
+    let source = open_any(&name, ReadOptions::default()).unwrap();
+    let dataset = &source.dataset;
+    assert_eq!(dataset.transform.coefficients(), [10.0, 0.5, 0.0, 50.0, 0.0, -0.5]);
+    assert_eq!(dataset.nodata.unwrap().to_f64(), 7.0);
+    let band = &dataset.shared.metadata.bands[0];
+    assert_eq!((band.description.as_deref(), band.unit.as_deref()), (Some("depth"), Some("m")));
+    assert_eq!((band.scale, band.offset), (Some(0.5), Some(3.0)));
     let env = TestEnv::new();
     fs::copy(fixtures("odd").join("aux_beside.tif"), env.path("alone.tif")).unwrap();
     let run = env.run(&["mosaic", "alone.tif", "-o", "out.tif"]);
@@ -152,6 +168,51 @@ fn a_raster_without_a_place_is_shown_and_not_placed() {
     assert!(info.stdout.contains("\"no_georeferencing\": \"no georeferencing"), "{}", info.stdout);
     assert!(info.stdout.contains("\"valid\": 168"), "{}", info.stdout);
     assert_eq!(env.run(&["mosaic", "a.tif", "-o", "out.tif"]).code, Some(2));
+}
+
+/// What is read in the likeliest way is said.
+#[test]
+fn oddities_are_told() {
+    let told = |file: &str| {
+        let source = open_any(&fixtures("odd").join(file), ReadOptions::default()).unwrap();
+        source.dataset.oddities.join("; ")
+    };
+    let expected = [
+        ("counts_few.tif", "1 of 4 byte counts are missing; those blocks are absent"),
+        ("counts_each.tif", "4 byte counts are too small for raw blocks"),
+        ("next_beyond.tif", "directories are left out: truncated"),
+        ("msk_unflagged.tif", "the .msk beside it is left out"),
+        ("mask_bands.tif", "its mask has 3 bands"),
+    ];
+    for (file, words) in expected {
+        assert!(told(file).contains(words), "{file}: {}", told(file));
+    }
+    assert_eq!(told("counts_none.tif") + &told("msk_beside.tif"), "");
+}
+
+/// Of a mask of several bands, all must be set.
+#[test]
+fn pixels_are_valid_where_all_bands_of_a_mask_are() {
+    let name = fixtures("odd").join("mask_bands.tif");
+    let dataset = open_any(&name, ReadOptions::default()).unwrap().dataset;
+    let masks = samples(&dataset, Part::Mask);
+    let valid = (0..96 * 128).filter(|at| (0..3).all(|band| masks[band * 96 * 128 + at] != 0));
+    // Rows 30 to 80 and columns 20 to 90: the three masks are shifted against each other.
+    assert_eq!(valid.clone().count(), 50 * 70);
+    let env = TestEnv::new();
+    fs::copy(&name, env.path("a.tif")).unwrap();
+    fs::write(env.path("a.tfw"), "1\n0\n0\n-1\n0.5\n-0.5\n").unwrap();
+    let run = env.run(&["mosaic", "a.tif", "--nodata", "0", "-o", "out.tif"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let image = samples(&dataset, Part::Image);
+    let mut expected = vec![0; image.len()];
+    for at in valid {
+        for band in 0..3 {
+            expected[band * 96 * 128 + at] = image[band * 96 * 128 + at];
+        }
+    }
+    let out = open_any(&env.path("out.tif"), ReadOptions::default()).unwrap().dataset;
+    assert!(samples(&out, Part::Image) == expected);
 }
 
 /// Complex samples go through a mosaic bit for bit; a mask beside is honored.
@@ -212,27 +273,16 @@ fn bad_blocks_fail_the_run_or_are_left_out() {
 fn offsets_beyond_four_gib_are_followed() {
     use std::io::{Seek, SeekFrom, Write};
     const FAR: u64 = 5 << 30;
-    // Tag, type, count, value: LONG8 where it can be.
-    let entries: [(u16, u16, u64, u64); 8] = [
-        (256, 16, 1, 16),
-        (257, 16, 1, 16),
-        (258, 3, 1, 8),
-        (259, 3, 1, 1),
-        (262, 3, 1, 1),
-        (273, 16, 1, FAR),
-        (278, 16, 1, 16),
-        (279, 16, 1, 256),
-    ];
-    let mut bytes = b"II\x2B\0\x08\0\0\0".to_vec();
-    bytes.extend(16u64.to_le_bytes());
-    bytes.extend((entries.len() as u64).to_le_bytes());
-    for (tag, field, count, value) in entries {
-        bytes.extend(tag.to_le_bytes());
-        bytes.extend(field.to_le_bytes());
-        bytes.extend(count.to_le_bytes());
-        bytes.extend(value.to_le_bytes());
-    }
-    bytes.extend(0u64.to_le_bytes());
+    let bytes = big_tiff(&[
+        (256, 16),
+        (257, 16),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, FAR),
+        (278, 16),
+        (279, 256),
+    ]);
     let env = TestEnv::new();
     let mut file = File::create(env.path("far.tif")).unwrap();
     file.write_all(&bytes).unwrap();
@@ -244,4 +294,134 @@ fn offsets_beyond_four_gib_are_followed() {
     file.set_len(FAR + 255).unwrap();
     let error = open_any(&env.path("far.tif"), ReadOptions::default()).unwrap_err().to_string();
     assert!(error.contains("truncated: a block of pixels ends at byte 5368709376"), "{error}");
+}
+
+/// A little-endian BigTIFF of one directory, whose tags have one value each: LONG8.
+fn big_tiff(entries: &[(u16, u64)]) -> Vec<u8> {
+    let mut bytes = b"II\x2B\0\x08\0\0\0".to_vec();
+    bytes.extend(16u64.to_le_bytes());
+    bytes.extend((entries.len() as u64).to_le_bytes());
+    for (tag, value) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(16u16.to_le_bytes());
+        bytes.extend(1u64.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.extend(0u64.to_le_bytes());
+    bytes
+}
+
+/// One 8-bit block of `side` by `side` pixels behind the directory.
+fn one_block(side: u64, tiled: bool, compression: u64, fill_order: u64, stored: &[u8]) -> Vec<u8> {
+    let (offsets, counts) = if tiled { (324, 325) } else { (273, 279) };
+    let mut entries = vec![(256, side), (257, side), (258, 8), (259, compression), (262, 1)];
+    entries.extend([(266, fill_order), (offsets, 512), (counts, stored.len() as u64)]);
+    entries.extend(if tiled { vec![(322, side), (323, side)] } else { vec![(278, side)] });
+    entries.sort_unstable();
+    let mut bytes = big_tiff(&entries);
+    bytes.resize(512, 0);
+    bytes.extend(stored);
+    bytes
+}
+
+/// Tags that promise hundreds of megabytes of a few bytes are not believed; nothing is allocated.
+#[test]
+fn bombs_are_refused_before_they_are_decoded() {
+    let env = TestEnv::new();
+    let path = env.path("bomb.tif");
+    let cases = [
+        // As many as Deflate needs for so many zeros, in a tile: 400 MB at once.
+        (20_000, true, 8, 390_000, "390000 bytes for 400000000"),
+        // Streams, of which memory is small and time is not.
+        (46_000, false, 50_000, 65_000, "65000 bytes for 2116000000"),
+        (46_000, false, 34_925, 310_000, "310000 bytes for 2116000000"),
+    ];
+    for (side, tiled, compression, stored, words) in cases {
+        fs::write(&path, one_block(side, tiled, compression, 1, &vec![0x78; stored])).unwrap();
+        let dataset = open_any(&path, ReadOptions::default()).unwrap().dataset;
+        let file = File::open(&path).unwrap();
+        let id = BlockId { bx: 0, by: 0, plane: 0 };
+        let error = dataset.read_block(&file, Part::Image, id, &mut Scratch::default());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    // A tile of 64 MiB of one value is no bomb.
+    let mut stored = Vec::new();
+    let raw = vec![0; 8192 * 8192];
+    Encoder::new(Compression::Deflate, None).unwrap().encode(&raw, &mut stored).unwrap();
+    fs::write(&path, one_block(8192, true, 8, 1, &stored)).unwrap();
+    let dataset = open_any(&path, ReadOptions::default()).unwrap().dataset;
+    assert!(samples(&dataset, Part::Image) == raw);
+}
+
+/// A large strip is decoded piece by piece whatever the order of its bits.
+#[test]
+fn large_strips_of_reversed_bits_are_streamed() {
+    let env = TestEnv::new();
+    let raw: Vec<u8> = (0..3000u32 * 3000).map(|i| (i.wrapping_mul(i) >> 12) as u8).collect();
+    for (compression, number) in [(Compression::Lzw, 5), (Compression::Deflate, 8)] {
+        let mut stored = Vec::new();
+        Encoder::new(compression, None).unwrap().encode(&raw, &mut stored).unwrap();
+        stored.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
+        let path = env.path("reversed.tif");
+        fs::write(&path, one_block(3000, false, number, 2, &stored)).unwrap();
+        let dataset = open_any(&path, ReadOptions::default()).unwrap().dataset;
+        assert!(dataset.image.is_streamed(), "{compression}");
+        let file = File::open(&path).unwrap();
+        let id = BlockId { bx: 0, by: dataset.image.down() - 1, plane: 0 };
+        let last = dataset.read_block(&file, Part::Image, id, &mut Scratch::default()).unwrap();
+        assert!(raw.ends_with(last.as_bytes()), "{compression}");
+    }
+}
+
+/// Statistics of blocks that are not stored are known without a look at their pixels.
+#[test]
+fn absent_blocks_count_in_statistics() {
+    let env = TestEnv::new();
+    // 400 × 300 tiles of 16 × 16 pixels, of which the eighth is stored.
+    let (across, down) = (400u64, 300u64);
+    let count = across * down;
+    let table = 4096u64;
+    let data = table + count * 16;
+    let entries = [
+        (256, across * 16),
+        (257, down * 16),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (322, 16),
+        (323, 16),
+        (324, table),
+        (325, table + count * 8),
+    ];
+    let mut bytes = big_tiff(&entries);
+    // The two tables have many values, and so lie elsewhere.
+    for index in [7, 8] {
+        let at = 24 + index * 20 + 4;
+        bytes[at..at + 8].copy_from_slice(&count.to_le_bytes());
+    }
+    bytes.resize(data as usize, 0);
+    let put = |bytes: &mut Vec<u8>, at: u64, value: u64| {
+        bytes[at as usize..at as usize + 8].copy_from_slice(&value.to_le_bytes());
+    };
+    put(&mut bytes, table + 7 * 8, data);
+    put(&mut bytes, table + (count + 7) * 8, 256);
+    bytes.extend((0..=255u8).map(|v| v / 2 + 1));
+    fs::write(env.path("sparse.tif"), &bytes).unwrap();
+    let run = env.run(&["info", "sparse.tif", "--stats", "--json"]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let pixels = count * 256;
+    // The tile holds each of 1 to 128 twice: a sum of 2 * 128 * 129 / 2.
+    let mean = 128.0 * 129.0 / pixels as f64;
+    let found: f64 = number_after(&run.stdout, "\"mean\":");
+    assert!((found - mean).abs() < 1e-9 * mean, "{found}, expected {mean}");
+    for words in ["\"minimum\": 0", "\"maximum\": 128", &format!("\"valid\": {pixels}")] {
+        assert!(run.stdout.contains(words), "{words}: {}", run.stdout);
+    }
+}
+
+fn number_after(text: &str, words: &str) -> f64 {
+    let at = text.find(words).unwrap() + words.len();
+    let number: String = text[at..].trim_start().chars().take_while(|c| *c != ',').collect();
+    number.trim().trim_end_matches(['}', '\n', ' ']).parse().unwrap()
 }

@@ -3,19 +3,22 @@
 //! A mosaic would resample south-up and rotated files, and move those that cross 180°. Here the file
 //! gets the grid of its own pixels, (0, 0) at the upper left, and so every file is copied.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use smalti::engine::Reader;
 use smalti::engine::stats::BandStats;
-use smalti::error::Result;
+use smalti::error::{Result, ResultExt as _};
 use smalti::geometry::{GeoTransform, Size, Window};
 use smalti::io::IoMode;
 use smalti::mosaic::{Mosaic, MosaicOptions, NodataMode};
 use smalti::ordered::thread_count;
 use smalti::ordered::{self, run_ordered};
 use smalti::source::Source;
+use smalti::tiff::inventory::Image;
 use smalti::tiff::layout::Layout;
-use smalti::with_raster;
+use smalti::tiff::reader::blocks_of;
+use smalti::{with_dtype, with_raster};
 
 /// Bytes of samples that are read at once.
 const WINDOW_BYTES: u64 = 4 << 20;
@@ -72,6 +75,7 @@ pub(crate) fn statistics(source: &Source) -> Result<Vec<BandStats>> {
     let total = u64::from(across) * u64::from(layout.size.height.div_ceil(step.height));
     let large = block_bytes(layout) > CACHE_BYTES.0 / 4;
     let threads = if large { 1 } else { thread_count(0).min(MOST_THREADS) };
+    let stored = stored_blocks(source)?;
     let mut sums = vec![BandStats::default(); layout.bands as usize];
     run_ordered(
         total,
@@ -84,7 +88,12 @@ pub(crate) fn statistics(source: &Source) -> Result<Vec<BandStats>> {
             let width = step.width.min(layout.size.width - col);
             let height = step.height.min(layout.size.height - row);
             let window = Window { col, row, width, height };
-            window_statistics(&reader, window, alpha)
+            match &stored {
+                Some(stored) if is_absent(layout, stored, window) => {
+                    Ok(absent_statistics(&mosaic, layout.bands, window.pixels()))
+                }
+                _ => window_statistics(&reader, window, alpha),
+            }
         },
         |_| 0,
         |_, bands| {
@@ -93,6 +102,64 @@ pub(crate) fn statistics(source: &Source) -> Result<Vec<BandStats>> {
         },
     )?;
     Ok(sums)
+}
+
+/// Most blocks whose presence is noted: 16 MiB of bits.
+const MOST_BLOCKS: u64 = 1 << 27;
+
+/// One bit for each block of the image that is stored. `None` where that alone does not tell what the
+/// others hold (masks, alpha, nodata by band), and where nothing is gained.
+fn stored_blocks(source: &Source) -> Result<Option<Vec<u64>>> {
+    let dataset = &source.dataset;
+    let image = Image { kind: 0, layout: dataset.image.clone() };
+    let blocks = image.blocks();
+    let other = dataset.mask.is_some() || dataset.alpha_band().is_some();
+    if other || dataset.band_nodata.is_some() || blocks > MOST_BLOCKS {
+        return Ok(None);
+    }
+    let mut bits = vec![0u64; usize::try_from(blocks.div_ceil(64)).unwrap_or(0)];
+    let mut absent = 0u64;
+    let file = File::open(source.path()).at(source.path())?;
+    image
+        .for_each_block(&file, |index, extent| {
+            absent += u64::from(extent.len == 0);
+            let at = usize::try_from(index / 64).unwrap_or(0);
+            bits[at] |= u64::from(extent.len > 0) << (index % 64);
+            Ok(())
+        })
+        .at(source.path())?;
+    Ok((absent > 0).then_some(bits))
+}
+
+/// Whether no block of a window is stored.
+fn is_absent(layout: &Layout, stored: &[u64], window: Window) -> bool {
+    let (cols, rows) = blocks_of(layout, window);
+    let planes = if layout.planar { layout.bands } else { 1 };
+    (0..planes).all(|plane| {
+        rows.clone().all(|by| {
+            cols.clone().all(|bx| {
+                let index = layout.block_index(bx, by, plane);
+                let word = usize::try_from(index / 64).ok().and_then(|at| stored.get(at));
+                word.is_some_and(|word| word >> (index % 64) & 1 == 0)
+            })
+        })
+    })
+}
+
+/// Of pixels that are not stored: all nodata, else all 0.
+fn absent_statistics(mosaic: &Mosaic, bands: u32, pixels: u64) -> Vec<BandStats> {
+    let source = &mosaic.sources()[0];
+    let stats = |band: u32| {
+        let mut stats = BandStats::default();
+        with_dtype!(source.dtype(), T => {
+            match source.nodata.band(band).and_then(|value| value.as_sample::<T>()) {
+                Some(_) => stats.add_invalid(pixels),
+                None => stats.add_zeros::<T>(pixels),
+            }
+        });
+        stats
+    };
+    (0..bands).map(stats).collect()
 }
 
 fn window_statistics(

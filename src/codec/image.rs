@@ -53,7 +53,8 @@ impl Compression {
 
     /// Whether blocks are coded rows of 1-bit samples.
     pub fn is_fax(self) -> bool {
-        matches!(self, Compression::CcittRle | Compression::CcittG3 | Compression::CcittG4)
+        use Compression::{CcittG3, CcittG4, CcittRle, CcittRleWords};
+        matches!(self, CcittRle | CcittRleWords | CcittG3 | CcittG4)
     }
 
     /// The Cargo feature that this build lacks to read the scheme; `None` if it lacks none.

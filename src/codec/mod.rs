@@ -54,6 +54,8 @@ pub enum Compression {
     Lerc,
     /// CCITT modified Huffman rows (TIFF 6.0 §10).
     CcittRle,
+    /// The same with rows that begin at 16-bit words, number 32771.
+    CcittRleWords,
     /// CCITT T.4, "fax group 3" (TIFF 6.0 §11).
     CcittG3,
     /// CCITT T.6, "fax group 4" (TIFF 6.0 §11).
@@ -83,6 +85,7 @@ impl Compression {
             50001 => Some(Compression::WebP),
             34887 => Some(Compression::Lerc),
             2 => Some(Compression::CcittRle),
+            32771 => Some(Compression::CcittRleWords),
             3 => Some(Compression::CcittG3),
             4 => Some(Compression::CcittG4),
             _ => None,
@@ -108,6 +111,7 @@ impl Compression {
             Compression::WebP => 50001,
             Compression::Lerc => 34887,
             Compression::CcittRle => 2,
+            Compression::CcittRleWords => 32771,
             Compression::CcittG3 => 3,
             Compression::CcittG4 => 4,
         }
@@ -126,6 +130,7 @@ impl Compression {
             Compression::WebP => "webp",
             Compression::Lerc => "lerc",
             Compression::CcittRle => "ccitt-rle",
+            Compression::CcittRleWords => "ccitt-rle-words",
             Compression::CcittG3 => "ccitt-g3",
             Compression::CcittG4 => "ccitt-g4",
         }

@@ -214,7 +214,7 @@ fn tags_are_inverse() {
             assert!(compression.tag() == tag || tag == 32946);
         }
     }
-    assert_eq!(known, 13);
+    assert_eq!(known, 14);
     for tag in 1..=3 {
         assert_eq!(Predictor::from_tag(tag).unwrap().tag(), tag);
     }

@@ -86,7 +86,7 @@ pub fn count_valid(valid: &[u8]) -> u64 {
 pub fn mark_nodata<S: Sample>(valid: &mut [u8], src: &[S], nodata: Option<S>) {
     if let Some(nodata) = nodata {
         for (v, s) in valid.iter_mut().zip(src) {
-            *v &= u8::from(*s != nodata);
+            *v &= u8::from(!s.is_nodata(nodata));
         }
     }
     if S::IS_FLOAT {
@@ -179,6 +179,26 @@ mod tests {
         assert_eq!(merge_valid(&mut valid, None), 2);
         assert_eq!(dst, [1, 5, 6, 1, 9, 9]);
         assert_eq!(valid, [1; 6]);
+    }
+
+    #[test]
+    fn the_lowest_floats_are_all_the_nodata_that_is_one_of_them() {
+        // GDAL takes -3.4e38, which some programs print, for -3.4028235e38, which they store.
+        let row = [f32::MIN, -3.4e38, -3.3e38, 3.4e38, f32::NEG_INFINITY, 5.0];
+        let mut cases = 0;
+        for (nodata, expected) in [
+            (-3.4e38, [0, 0, 1, 1, 1, 1]),
+            (f32::MIN, [0, 0, 1, 1, 1, 1]),
+            (f32::MAX, [1, 1, 1, 0, 1, 1]),
+            (-3.3e38, [1, 1, 0, 1, 1, 1]),
+            (f32::NEG_INFINITY, [1, 1, 1, 1, 0, 1]),
+        ] {
+            let mut valid = [1; 6];
+            mark_nodata(&mut valid, &row, Some(nodata));
+            assert_eq!(valid, expected, "{nodata}");
+            cases += 1;
+        }
+        assert_eq!(cases, 5);
     }
 
     #[test]

@@ -349,9 +349,10 @@ impl Painter<'_> {
         scratch.mask.clear();
         scratch.mask.resize(src.pixels() as usize, 1);
         let (cols, rows) = blocks_of(layout, src);
-        for by in rows {
+        let planes = if layout.planar { layout.bands } else { 1 };
+        for (plane, by) in (0..planes).flat_map(|plane| rows.clone().map(move |by| (plane, by))) {
             for bx in cols.clone() {
-                let id = BlockId { bx, by, plane: 0 };
+                let id = BlockId { bx, by, plane };
                 let request = Request {
                     source: placed.id,
                     part: Part::Mask,
@@ -371,7 +372,9 @@ impl Painter<'_> {
                         start: (part.col - window.col) as usize,
                         row: (row - window.row) as usize,
                     };
-                    mark_zero_row(block.raster(), 0, &gather, out);
+                    for band in 0..layout.samples_in_block() {
+                        mark_zero_row(block.raster(), band, &gather, out);
+                    }
                 }
             }
         }

@@ -216,7 +216,10 @@ fn keeps_pixels<T: Sample>(
     let clashes = out.is_some()
         && mosaic.nodata_mode != NodataMode::Band
         && options.nodata_clash == NodataClash::Error;
+    // Samples that are as good as nodata become nodata itself (`Sample::is_nodata`).
+    let alike = out.is_some_and(|out| out != out.next_value() && out.is_nodata(out.next_value()));
     same_nodata
+        && !alike
         && picks
         && unchanged
         && !clashes

@@ -128,7 +128,8 @@ pub(crate) fn mark_row(
             return;
         }
         pick(raster.band(band), width, gather, |index, sample| {
-            valid[index] &= u8::from(nodata != Some(sample) && !sample.is_nan());
+            let invalid = sample.is_nan() || nodata.is_some_and(|nodata| sample.is_nodata(nodata));
+            valid[index] &= u8::from(!invalid);
         });
     }
     with_raster!(raster, raster => mark(raster, band, gather, nodata, valid));

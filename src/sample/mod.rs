@@ -267,6 +267,11 @@ pub trait Sample:
     fn from_i128(value: i128) -> Self;
     /// Whether it is NaN; constant `false` for integers.
     fn is_nan(self) -> bool;
+    /// Whether it is invalid for being this nodata: it equals it. Of float32 beyond ±3.4e38, which programs
+    /// round each in its own way, all of one sign are equal (as in GDAL).
+    fn is_nodata(self, nodata: Self) -> bool {
+        self == nodata
+    }
     /// The next representable value, upwards, or downwards from the type's largest value.
     fn next_value(self) -> Self;
     /// The value with its bytes reversed.
@@ -308,7 +313,7 @@ macro_rules! integer_sample {
 integer_sample!(u8 U8, i8 I8, u16 U16, i16 I16, u32 U32, i32 I32, u64 U64, i64 I64);
 
 macro_rules! float_sample {
-    ($($t:ident $tag:ident),*) => { $(
+    ($($t:ident $tag:ident $huge:expr),*) => { $(
         impl private::Sealed for $t {}
         impl Sample for $t {
             const DTYPE: DataType = DataType::$tag;
@@ -331,6 +336,12 @@ macro_rules! float_sample {
             #[inline]
             fn is_nan(self) -> bool { self != self }
             #[inline]
+            fn is_nodata(self, nodata: Self) -> bool {
+                let alike = |v: $t| (v.abs() >= $huge) & v.is_finite();
+                (self == nodata)
+                    | (alike(nodata) & alike(self) & (self.is_sign_negative() == nodata.is_sign_negative()))
+            }
+            #[inline]
             fn next_value(self) -> Self {
                 if self == $t::MAX { self.next_down() } else { self.next_up() }
             }
@@ -339,7 +350,7 @@ macro_rules! float_sample {
         }
     )* };
 }
-float_sample!(f32 F32, f64 F64);
+float_sample!(f32 F32 3.4e38, f64 F64 f64::INFINITY);
 
 /// Converts one sample (SPEC §5.4): integers never pass through a float on the way to integers.
 #[inline]

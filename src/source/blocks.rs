@@ -13,7 +13,7 @@ use crate::observer::Stats;
 use crate::raster::AnyRaster;
 use crate::source::Source;
 use crate::source::cache::{BlockCache, CacheKey, CacheKind, Cached, Counted};
-use crate::source::files::{FilePool, Handle};
+use crate::source::files::FilePool;
 use crate::source::streams::{PartRequest, Streams};
 use crate::tiff::layout::{Extent, Layout};
 use crate::tiff::reader::{self, BlockId, Part, Scratch, Stored};
@@ -248,8 +248,7 @@ impl<'a> Blocks<'a> {
             self.count(request, layout, index, parts);
             return Ok(Cached::Raster(raster));
         }
-        let mapped = self.maps(&handle, layout);
-        let map = if mapped {
+        let map = if self.mode == IoMode::Mmap {
             Some(io::map(
                 &handle.file,
                 extent.offset,
@@ -270,16 +269,6 @@ impl<'a> Blocks<'a> {
         self.decode_ns.fetch_add((both - read).as_nanos() as u64, Ordering::Relaxed);
         self.count(request, layout, index, 1);
         Ok(Cached::Raster(raster))
-    }
-
-    /// Uncompressed blocks of local files are mapped: their bytes go from the page cache straight into
-    /// samples. The map ends with the block, and its pages with it.
-    fn maps(&self, handle: &Handle, layout: &Layout) -> bool {
-        match self.mode {
-            IoMode::Read => false,
-            IoMode::Mmap => true,
-            IoMode::Auto => handle.local && layout.compression == Compression::None,
-        }
     }
 
     fn extent(

@@ -29,8 +29,6 @@ struct Open {
 pub struct Handle {
     /// The file, open for reading.
     pub file: Arc<File>,
-    /// Whether it lies on a file system of this machine.
-    pub local: bool,
 }
 
 impl FilePool {
@@ -57,7 +55,7 @@ impl FilePool {
         let stamp = beside.map_or(&source.stamp, |(_, stamp)| stamp);
         let file = File::open(path).at(path)?;
         check_stamp(&file, stamp).at(path)?;
-        let handle = Handle { local: io::is_local(&file), file: Arc::new(file) };
+        let handle = Handle { file: Arc::new(file) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clock += 1;
         let clock = open.clock;

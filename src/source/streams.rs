@@ -3,18 +3,15 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::stream;
 use crate::error::{FormatError, Result};
 use crate::io::ReadAt;
 use crate::raster::AnyRaster;
 use crate::tiff::layout::{Extent, Layout};
 use crate::tiff::reader::{BlockId, Part, Scratch, Stored};
 
-/// Bytes read at once from a strip.
-const INPUT_BYTES: usize = 128 * 1024;
 /// Memory of an open strip: input, the codec's window and tables.
 pub(crate) const STREAM_BYTES: u64 = 512 * 1024;
 /// Strips that stay open. Sources that lie across a row of output blocks are read in turn.
@@ -105,8 +102,7 @@ impl Strip {
         if self.raw.is_none() || self.next > request.part {
             let Extent { offset, len } = request.extent;
             let input = FileRange { file: Arc::clone(request.file), offset, end: offset + len };
-            let input = BufReader::with_capacity(INPUT_BYTES, input);
-            self.raw = Some(stream::reader(layout.compression, Box::new(input)));
+            self.raw = Some(layout.stream(input, request.extent)?);
             self.next = 0;
             self.passed.clear();
         }

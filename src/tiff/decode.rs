@@ -1,7 +1,7 @@
 //! Fetching and decoding blocks, which are two separate steps: stored bytes → typed samples, band after
 //! band.
 
-use std::io::{Cursor, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 
 use crate::codec::image::{ImageBlock, Params};
 use crate::codec::{Compression, Decoder, Predictor, RowLayout, predictor, stream};
@@ -15,8 +15,19 @@ use crate::tiff::layout::{Extent, Layout};
 use crate::tiff::packed;
 use crate::{with_dtype, with_raster};
 
-/// Decoded bytes of a block that are believed of any number of stored ones; beyond it, 4096 for each.
-const BOMB_BYTES: u64 = 96 << 20;
+/// Decoded bytes of a block that are believed of any number of stored ones; beyond it, [`BOMB_RATIO`] for
+/// each: a hostile file of a few megabytes must not take hundreds of them.
+const BOMB_BYTES: u64 = 64 << 20;
+/// More than real pictures have in blocks that large. (Strips are not concerned: they are streamed.)
+const BOMB_RATIO: u64 = 32;
+/// What JPEG and WebP reach where all is of one color.
+const BOMB_RATIO_PICTURE: u64 = 128;
+/// Raw bytes of a streamed strip that are believed of any number of stored ones; beyond it, as many for each
+/// as Deflate makes at most.
+const STREAM_BOMB_BYTES: u64 = 128 << 20;
+
+/// Bytes read at once from a strip.
+const INPUT_BYTES: usize = 128 * 1024;
 
 /// Scratch memory of one thread that decodes blocks.
 #[derive(Debug, Default)]
@@ -99,12 +110,40 @@ impl Layout {
         let decoded = size.pixels().saturating_mul(u64::from(self.samples_in_block()));
         let decoded = decoded.saturating_mul(self.dtype.size() as u64);
         let stored_bytes = stored as u64;
-        let is_bomb = decoded > BOMB_BYTES + stored_bytes.saturating_mul(4096);
+        let ratio = match self.compression {
+            Compression::Jpeg | Compression::WebP => BOMB_RATIO_PICTURE,
+            _ => BOMB_RATIO,
+        };
+        let is_bomb = decoded > BOMB_BYTES + stored_bytes.saturating_mul(ratio);
         if is_bomb || (stored_bytes + 16).saturating_mul(most) < raw {
             let (codec, reason) = (self.compression.name(), format!("{stored} bytes for {raw}"));
             return Err(FormatError::Codec { codec, reason }.into());
         }
         Ok(())
+    }
+
+    /// The raw bytes of a strip that is decoded piece by piece.
+    ///
+    /// # Errors
+    /// [`FormatError::Codec`] if so few bytes cannot make so many.
+    pub(crate) fn stream(
+        &self,
+        stored: impl Read + Send + 'static,
+        extent: Extent,
+    ) -> Result<Box<dyn Read + Send>> {
+        let raw = self.rows_bytes(u64::from(self.stored_block_size().height.min(self.size.height)));
+        if raw > STREAM_BOMB_BYTES + extent.len.saturating_mul(1100) {
+            let codec = self.compression.name();
+            let reason = format!("{} bytes for {raw}", extent.len);
+            return Err(FormatError::Codec { codec, reason }.into());
+        }
+        let reversed = self.params.as_ref().is_some_and(|params| params.reversed_bits);
+        let stored: Box<dyn BufRead + Send> = if reversed {
+            Box::new(BufReader::with_capacity(INPUT_BYTES, Reversed(stored)))
+        } else {
+            Box::new(BufReader::with_capacity(INPUT_BYTES, stored))
+        };
+        Ok(stream::reader(self.compression, stored))
     }
 
     pub(crate) fn read_block(
@@ -125,7 +164,7 @@ impl Layout {
         if !self.is_streamed() {
             return self.decode(block, Stored::Bytes(&bytes), fill, None, scratch);
         }
-        let mut raw = stream::reader(self.compression, Box::new(Cursor::new(bytes)));
+        let mut raw = self.stream(Cursor::new(bytes), extent)?;
         let (_, part) = self.part_of(index);
         for by in block.by - part..block.by {
             self.decode(
@@ -238,10 +277,13 @@ impl Layout {
             }
             stored => self.raw_bytes(stored, inside, bytes, decoder)?,
         }
-        if matches!(self.packing, Packing::Half | Packing::Float24) {
+        if matches!(
+            self.packing,
+            Packing::Half | Packing::Float24 | Packing::Lab | Packing::Inks { .. }
+        ) {
             let rows = RowLayout {
                 dtype_size: self.bits as usize / 8,
-                samples_per_pixel: image.samples,
+                samples_per_pixel: self.stored_samples() as usize,
                 width: image.width,
             };
             predictor::decode(self.predictor, rows, self.big_endian, bytes, planes);
@@ -279,6 +321,17 @@ impl Layout {
                 _ => error.into(),
             }),
         }
+    }
+}
+
+/// Bytes with their bits the other way round.
+struct Reversed<R>(R);
+
+impl<R: Read> Read for Reversed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        buffer[..count].iter_mut().for_each(|byte| *byte = byte.reverse_bits());
+        Ok(count)
     }
 }
 

@@ -33,6 +33,13 @@ pub enum Packing {
         /// Pixels down a clump.
         v: u8,
     },
+    /// 8-bit CIE L*a*b* (§23). Expanded to R, G, B and an opaque alpha.
+    Lab,
+    /// 8-bit inks, of which the first four are read: cyan, magenta, yellow, black.
+    Inks {
+        /// Samples of a pixel.
+        samples: u16,
+    },
     /// 16-bit floats (IEEE 754 binary16).
     Half,
     /// 24-bit floats: 1 bit of sign, 7 of exponent, 16 of fraction (TIFF technote 3).
@@ -54,11 +61,23 @@ impl Format {
     pub(crate) fn read(reader: &HeaderReader<'_>, ifd: &Ifd, bands: u64) -> Result<Format> {
         let (dtype, bits, packing) = sample_type(reader, ifd, bands)?;
         let compression = read_compression(reader, ifd)?;
-        let packing = match (reader.number(ifd, 262)?, compression) {
-            (Some(YCBCR), scheme) if !scheme.is_image() => clumps(reader, ifd, dtype, bands)?,
-            (Some(CIELAB), _) => {
-                return Err(Error::unsupported("CIELab color", "convert it to RGB"));
+        let planar = bands > 1 && reader.number(ifd, 284)? == Some(2);
+        let bytes = dtype == DataType::U8 && bits == 8;
+        let photometric = reader.number(ifd, 262).unwrap_or(None);
+        let refuse = |what: &str| Err(Error::unsupported(what, "convert it to RGB"));
+        // What has other types or shapes GDAL shows as it is stored.
+        let packing = match (photometric, compression.is_image()) {
+            (Some(YCBCR), false) if bytes || !planar => clumps(reader, ifd, dtype, bands)?,
+            (Some(CIELAB), false) if bytes && bands == 3 && !planar => Packing::Lab,
+            (Some(CIELAB), _) if bytes && bands == 3 => {
+                return refuse("CIELab color in planes or JPEG");
             }
+            (Some(CMYK), image) if bytes && bands >= 4 && is_ink(reader, ifd) => match bands {
+                _ if planar => return refuse("8-bit CMYK color in planes"),
+                4 => packing,
+                _ if image => return refuse("CMYK color of more than four bands"),
+                _ => Packing::Inks { samples: bands as u16 },
+            },
             _ => packing,
         };
         let predictor = read_predictor(reader, ifd, compression, dtype, bits)?;
@@ -98,6 +117,11 @@ impl Format {
     }
 }
 
+/// InkSet (TIFF 6.0 §16): by default cyan, magenta, yellow and black.
+fn is_ink(reader: &HeaderReader<'_>, ifd: &Ifd) -> bool {
+    reader.number(ifd, 332).unwrap_or(None).unwrap_or(1) == 1
+}
+
 /// YCbCr without JPEG: 8 bits, in clumps of sizes that libtiff reads too.
 fn clumps(reader: &HeaderReader<'_>, ifd: &Ifd, dtype: DataType, bands: u64) -> Result<Packing> {
     let sides = match ifd.entry(530) {
@@ -127,6 +151,15 @@ fn float_bits<const N: usize>(
     };
     let numbers: [f32; N] = found.try_into().unwrap_or(default);
     Ok(numbers.map(f32::to_bits))
+}
+
+/// X, Y and Z of the white point (318), by default that of D50 (as in libtiff), as bits of `f32`.
+fn white(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<[u32; 3]> {
+    const D50: [f32; 3] = [96.425, 100.0, 82.468];
+    let sum: f32 = D50.iter().sum();
+    let [x, y] = float_bits(reader, ifd, 318, [D50[0] / sum, D50[1] / sum])?.map(f32::from_bits);
+    let y = if y == 0.0 { D50[1] / sum } else { y };
+    Ok([x / y * 100.0, 100.0, (1.0 - x - y) / y * 100.0].map(f32::to_bits))
 }
 
 fn list(reader: &HeaderReader<'_>, ifd: &Ifd, tag: u16, bands: u64, default: u64) -> Result<u64> {
@@ -180,6 +213,10 @@ fn sample_type(
         (1 | 2 | 4, 1..=7) => (DataType::U8, Packing::Bits),
         (1 | 2 | 4, 9..=15) => (DataType::U16, Packing::Bits),
         (1 | 2 | 4, 17..=31) => (DataType::U32, Packing::Bits),
+        // As GDAL: what is too short for two numbers is one.
+        (5 | 6, 8) => (DataType::U8, Packing::Whole),
+        (5 | 6, 16) => (DataType::U16, Packing::Whole),
+        (6, 32) => (DataType::U32, Packing::Whole),
         (5 | 6, bits) => {
             return Err(Error::unsupported(format!("complex samples of {bits} bits"), HINT));
         }
@@ -209,7 +246,6 @@ fn read_compression(reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<Compression>
     let name = match value {
         6 => "old-style JPEG",
         32766 => "NeXT RLE",
-        32771 => "CCITT RLE in words",
         32809 => "ThunderScan",
         34676 | 34677 => "SGI LogLuv",
         34712 => "JPEG 2000",
@@ -264,10 +300,12 @@ fn read_params(
     };
     let photometric = reader.number(ifd, 262).unwrap_or(None);
     let planar = bands > 1 && reader.number(ifd, 284)? == Some(2);
-    // As GDAL does; CMYK of more bits, more samples, other inks or in planes is left as it is.
-    let inks = reader.number(ifd, 332).unwrap_or(None).unwrap_or(1);
     let bytes = list(reader, ifd, 258, bands, 1)? == 8 && list(reader, ifd, 339, bands, 1)? == 1;
-    params.cmyk = photometric == Some(CMYK) && inks == 1 && bands == 4 && bytes && !planar;
+    let inks = photometric == Some(CMYK) && is_ink(reader, ifd);
+    params.cmyk = inks && bands >= 4 && bytes && !planar;
+    if photometric == Some(CIELAB) {
+        params.luma = white(reader, ifd)?;
+    }
     if photometric == Some(YCBCR) && !compression.is_image() {
         // By default those of television (CCIR 601-1), and full ranges.
         params.luma = float_bits(reader, ifd, 529, [0.299, 0.587, 0.114])?;

@@ -79,8 +79,8 @@ impl<'a> HeaderReader<'a> {
     }
 
     /// All directories of the main chain, in order, and what is odd about the chain. It ends where it
-    /// comes back to itself, and at a directory that makes no sense, as in every other reader; one that
-    /// would lie beyond the end of the file is an error, for then the file is cut.
+    /// comes back to itself, and at a directory that makes no sense or lies beyond the end of the file, as in
+    /// every other reader. (That the first image is whole is seen by its blocks.)
     pub(crate) fn directories(&self, first: u64) -> Result<(Vec<Ifd>, Option<String>)> {
         let mut seen = Vec::new();
         let mut list: Vec<Ifd> = Vec::new();
@@ -94,7 +94,7 @@ impl<'a> HeaderReader<'a> {
             seen.push(offset);
             let ifd = match self.directory(offset) {
                 Ok(ifd) => ifd,
-                Err(error) if !list.is_empty() && !is_cut(&error) => {
+                Err(error) if !list.is_empty() && !is_io(&error) => {
                     return Ok((list, Some(format!("directories are left out: {error}"))));
                 }
                 Err(error) => return Err(error),
@@ -306,9 +306,8 @@ pub(crate) fn bad(entry: &Entry, expected: &'static str, found: String) -> crate
     FormatError::BadTag { tag: entry.tag, name: tag::name(entry.tag), expected, found }.into()
 }
 
-fn is_cut(error: &crate::error::Error) -> bool {
-    use crate::error::ErrorKind::{Format, Io};
-    matches!(error.kind(), Format(FormatError::Truncated { .. }) | Io(_))
+fn is_io(error: &crate::error::Error) -> bool {
+    matches!(error.kind(), crate::error::ErrorKind::Io(_))
 }
 
 fn too_long(count: u64) -> crate::error::Error {

@@ -3,11 +3,11 @@
 
 use crate::error::{Error, Place, Result, ResultExt};
 use crate::geometry::Size;
-use crate::sample::DataType;
-use crate::tiff::FileOf;
+use crate::tiff::gdal_metadata::GdalMetadata;
 use crate::tiff::ifd::{HeaderReader, Ifd};
 use crate::tiff::layout::Layout;
 use crate::tiff::reader::{Beside, Overview, OverviewLayouts, ReadOptions};
+use crate::tiff::{FileOf, tag};
 
 /// NewSubfileType (TIFF 6.0 §8): a reduced version of another image.
 const REDUCED: u64 = 1;
@@ -18,6 +18,8 @@ const MASK: u64 = 4;
 pub(crate) struct Images {
     pub(crate) mask: Option<Box<Layout>>,
     pub(crate) overviews: Box<[Overview]>,
+    /// What is odd about the mask.
+    pub(crate) odd: Option<String>,
 }
 
 /// A directory of a mask or overview.
@@ -44,10 +46,17 @@ pub(crate) fn linked(
         && let Some(file) = beside.open(FileOf::Mask)?
     {
         let mask = beside_mask(&*file, image, &mut images, options);
-        images.mask = mask.map_err(|error| {
+        let (mask, odd) = mask.map_err(|error| {
             // Its own name is not known here, so the message says which file it is.
             Error::unsupported(format!("the mask beside it (.msk): {error}"), "mend or remove it")
         })?;
+        (images.mask, images.odd) = (mask, odd);
+    }
+    if let (None, Some(mask)) = (&images.odd, &images.mask)
+        && mask.bands > 1
+    {
+        let bands = mask.bands;
+        images.odd = Some(format!("its mask has {bands} bands; a pixel is invalid where any is 0"));
     }
     if images.overviews.is_empty()
         && let Some(file) = beside.open(FileOf::Overviews)?
@@ -106,7 +115,7 @@ fn scan(
     file: FileOf,
     options: ReadOptions,
 ) -> Result<Images> {
-    let mut images = Images { mask: None, overviews: Box::default() };
+    let mut images = Images { mask: None, overviews: Box::default(), odd: None };
     let mut overviews: Vec<Overview> = Vec::new();
     for candidate in candidates {
         match candidate.kind & (MASK | REDUCED) {
@@ -160,11 +169,18 @@ fn same_samples(layout: &Layout, image: &Layout) -> bool {
 }
 
 fn check_mask(layout: Layout) -> Result<Layout> {
-    if layout.dtype != DataType::U8 || layout.bands != 1 {
-        let feature = "a mask of more than one 8-bit band";
+    if layout.dtype.is_float() || layout.dtype.is_complex() {
+        let feature = format!("a mask of {} samples", layout.dtype);
         return Err(Error::unsupported(feature, "convert the mask to an alpha band"));
     }
     Ok(layout)
+}
+
+/// Whether GDAL takes a `.msk` for one: its metadata say of the bands how they are masked.
+fn is_flagged(reader: &HeaderReader<'_>, ifd: &Ifd) -> bool {
+    let metadata = reader.text(ifd, tag::GDAL_METADATA).ok().flatten();
+    let metadata = metadata.and_then(|xml| GdalMetadata::parse(&xml).ok()).unwrap_or_default();
+    metadata.items.iter().any(|item| item.name.starts_with("INTERNAL_MASK_FLAGS_"))
 }
 
 /// The mask in a file of its own, whose overviews are those of the raster's overviews.
@@ -173,8 +189,12 @@ fn beside_mask(
     image: &Layout,
     images: &mut Images,
     options: ReadOptions,
-) -> Result<Option<Box<Layout>>> {
+) -> Result<(Option<Box<Layout>>, Option<String>)> {
     let (reader, directories) = read_directories(file)?;
+    if !is_flagged(&reader, &directories[0]) {
+        let odd = "the .msk beside it is left out: it has no INTERNAL_MASK_FLAGS (as in GDAL)";
+        return Ok((None, Some(odd.into())));
+    }
     let layout = Layout::read(&reader, &directories[0], FileOf::Mask).in_place(Place::Ifd(0))?;
     if layout.size != image.size {
         return Err(Error::unsupported(
@@ -188,5 +208,5 @@ fn beside_mask(
             attach_mask(&mut images.overviews, candidate.size, layout.ok());
         }
     }
-    Ok(Some(Box::new(check_mask(layout)?)))
+    Ok((Some(Box::new(check_mask(layout)?)), None))
 }

@@ -14,10 +14,10 @@ use crate::io::ReadAt;
 use crate::sample::DataType;
 use crate::tiff::FileOf;
 use crate::tiff::format::{Format, Packing};
-use crate::tiff::ifd::{HeaderReader, Ifd};
+use crate::tiff::ifd::{self, HeaderReader, Ifd};
 pub use crate::tiff::table::Extent;
+use crate::tiff::table::{INLINE_BLOCKS, Table, extent};
 pub(crate) use crate::tiff::table::{TABLE_PAGE, TablePage};
-use crate::tiff::table::{Table, extent};
 use crate::tiff::tag;
 
 /// Large strips are read in parts of about this many bytes.
@@ -69,6 +69,15 @@ pub struct Layout {
 impl Layout {
     /// Reads the layout of a directory of a file.
     pub(crate) fn read(reader: &HeaderReader<'_>, ifd: &Ifd, file: FileOf) -> Result<Layout> {
+        Ok(Layout::read_told(reader, ifd, file)?.0)
+    }
+
+    /// As [`Layout::read`], and what is odd about the tables.
+    pub(crate) fn read_told(
+        reader: &HeaderReader<'_>,
+        ifd: &Ifd,
+        file: FileOf,
+    ) -> Result<(Layout, Option<String>)> {
         let side = |tag: u16| -> Result<u32> {
             let value = required(reader, ifd, tag)?;
             u32::try_from(value)
@@ -83,6 +92,8 @@ impl Layout {
         }
         let Format { dtype, bits, packing, compression, predictor, params } =
             Format::read(reader, ifd, bands)?;
+        // What becomes red, green, blue and alpha.
+        let bands = if matches!(packing, Packing::Lab | Packing::Inks { .. }) { 4 } else { bands };
         let planar = match reader.number(ifd, 284)?.unwrap_or(1) {
             1 => false,
             2 => bands > 1,
@@ -125,18 +136,15 @@ impl Layout {
             let what = "a block of the image";
             return Err(Error::new(ErrorKind::Limit { what, need, max: MAX_BLOCK_BYTES }));
         }
-        layout.read_tables(reader, ifd)?;
-        Ok(layout)
+        let odd = layout.read_tables(reader, ifd)?;
+        Ok((layout, odd))
     }
 
     /// Makes access blocks of some rows out of large strips.
     pub(super) fn split_strips(&mut self) {
         let whole = self.compression != Compression::None && self.storage_bytes() <= STREAM_BYTES;
         let clumps = matches!(self.packing, Packing::YCbCr { .. });
-        // Streams of reversed bits are rare enough to be read whole.
-        let reversed = self.params.as_ref().is_some_and(|params| params.reversed_bits);
-        let reversed = reversed && self.compression != Compression::None;
-        if whole || self.tiled || clumps || reversed || !stream::can_stream(self.compression) {
+        if whole || self.tiled || clumps || !stream::can_stream(self.compression) {
             return;
         }
         let row_bytes = self.row_bytes().max(1);
@@ -146,7 +154,8 @@ impl Layout {
         }
     }
 
-    fn read_tables(&mut self, reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<()> {
+    /// Returns what is odd about them.
+    fn read_tables(&mut self, reader: &HeaderReader<'_>, ifd: &Ifd) -> Result<Option<String>> {
         let (offsets, counts) = if self.tiled { (324, 325) } else { (273, 279) };
         // Some old writers put tile tables under the strip tags.
         let pick = |tag: u16| match tag {
@@ -155,60 +164,86 @@ impl Layout {
             other => ifd.entry(other),
         };
         let blocks = self.storage_blocks();
-        let Some(entry) = pick(offsets) else {
-            return Err(FormatError::MissingTag { tag: offsets, name: tag::name(offsets) }.into());
-        };
+        let missing = |tag: u16| FormatError::MissingTag { tag, name: tag::name(tag) };
+        let Some(entry) = pick(offsets) else { return Err(missing(offsets).into()) };
         self.offsets = Table::read(reader, entry, blocks)?;
+        if entry.count < blocks {
+            let found = format!("{} of {blocks}", entry.count);
+            return Err(ifd::bad(entry, "one value for each block", found));
+        }
         self.counts = match pick(counts) {
             Some(entry) => Table::read(reader, entry, blocks)?,
             None if self.compression == Compression::None => Table::Computed,
-            None => {
-                return Err(FormatError::MissingTag { tag: counts, name: tag::name(counts) }.into());
+            // One block a plane, which goes on to the end of the file for all we know.
+            None if blocks <= self.planes().min(INLINE_BLOCKS) => {
+                Table::Inline(vec![0; blocks as usize].into())
             }
+            None => return Err(missing(counts).into()),
         };
-        // One raw strip that says where it is and not how long: its length is known (as in libtiff).
-        let one = matches!(&self.counts, Table::Inline(counts) if **counts == [0]);
-        let placed = matches!(&self.offsets, Table::Inline(offsets) if **offsets != [0]);
-        if one && placed && self.compression == Compression::None {
-            self.counts = Table::Computed;
-        }
-        self.check_tables(reader)
+        self.estimate_counts(reader.file_len(), pick(counts).is_none());
+        let short = self.check_tables(reader)?;
+        let missing = pick(counts).map_or(0, |entry| blocks.saturating_sub(entry.count));
+        Ok(if missing > 0 && !matches!(self.counts, Table::Computed) {
+            Some(format!("{missing} of {blocks} byte counts are missing; those blocks are absent"))
+        } else {
+            (short > 0).then(|| format!("{short} byte counts are too small for raw blocks"))
+        })
     }
 
-    /// Every block must lie inside the file: a truncated source is found before the run starts.
-    fn check_tables(&mut self, reader: &HeaderReader<'_>) -> Result<()> {
+    /// Byte counts that are missing, or 0 for the only block, are made up as libtiff does: raw blocks have
+    /// their size, others go on to the end of the file.
+    fn estimate_counts(&mut self, file_len: u64, absent: bool) {
+        let (Table::Inline(offsets), Table::Inline(counts)) = (&self.offsets, &mut self.counts)
+        else {
+            return;
+        };
+        let is_raw = self.compression == Compression::None;
+        let alone = **counts == [0] && !self.tiled;
+        if !(alone || (absent && !is_raw)) || offsets.contains(&0) {
+            return;
+        }
+        if is_raw {
+            self.counts = Table::Computed;
+        } else {
+            let left = offsets.iter().map(|offset| file_len.saturating_sub(*offset));
+            *counts = left.collect();
+        }
+    }
+
+    /// Every block must lie inside the file: a truncated source is found before the run starts. Returns how
+    /// many raw blocks are longer than their byte counts.
+    fn check_tables(&mut self, reader: &HeaderReader<'_>) -> Result<u64> {
         let blocks = self.storage_blocks();
         let read = |offset: u64, len: u64| reader.bytes("the block table", offset, len);
-        let mut first = 0;
+        let (mut first, mut short) = (0, 0);
         while first < blocks {
             let count = TABLE_PAGE.min(blocks - first);
             let offsets = self.offsets.page(first, count, self.big_endian, read)?;
             let counts = self.counts.page(first, count, self.big_endian, read)?;
             for index in 0..count as usize {
                 let raw = self.storage_block_bytes(first + index as u64);
-                let extent = extent(&offsets, &counts, index, raw);
+                let listed = extent(&offsets, &counts, index, raw);
+                let extent = self.clipped(first + index as u64, listed);
                 if extent.len == 0 {
                     continue;
                 }
+                // No stream begins with the head of a TIFF.
+                if extent.offset == 0 && self.compression != Compression::None {
+                    let tag = if self.tiled { 324 } else { 273 };
+                    let found = format!("0 for block {}", first + index as u64);
+                    return Err(bad_offset(tag, found));
+                }
                 // What a raw block's count says beyond its length does not matter.
-                let raw_len = extent.len.min(raw);
                 let is_raw = self.compression == Compression::None;
-                let end = extent.offset.saturating_add(if is_raw { raw_len } else { extent.len });
+                let len = if is_raw { extent.len } else { listed.len };
+                let end = extent.offset.saturating_add(len);
                 let file_len = reader.file_len();
                 if end > file_len {
                     let what = "a block of pixels";
                     return Err(FormatError::Truncated { what, end, file_len }.into());
                 }
-                let needed = self.needed_bytes(first + index as u64);
-                if self.compression == Compression::None && extent.len < needed {
-                    return Err(Error::new(FormatError::BlockLength {
-                        expected: needed,
-                        found: extent.len,
-                    })
-                    .with_place(crate::error::Place::Block(first + index as u64)));
-                }
-                let stored = extent.len.min(self.stored_cap(raw));
-                self.max_stored_bytes = self.max_stored_bytes.max(stored);
+                short += u64::from(listed.len < extent.len);
+                self.max_stored_bytes = self.max_stored_bytes.max(extent.len);
             }
             first += count;
         }
@@ -216,7 +251,21 @@ impl Layout {
             self.max_stored_bytes =
                 self.max_stored_bytes.min(self.row_bytes() * u64::from(self.rows));
         }
-        Ok(())
+        Ok(short)
+    }
+
+    /// What of an extent is read. A raw block has its size, whatever the table says (GDAL reads it so);
+    /// of a last tile the rows outside the image may be missing.
+    fn clipped(&self, index: u64, extent: Extent) -> Extent {
+        let raw = self.storage_block_bytes(index);
+        let len = match extent.len {
+            0 => 0,
+            len if self.compression == Compression::None => {
+                len.clamp(self.needed_bytes(index), raw)
+            }
+            len => len.min(self.stored_cap(raw)),
+        };
+        Extent { len, ..extent }
     }
 
     /// Whether access blocks are parts of compressed strips, which are decoded from the top.
@@ -232,7 +281,7 @@ impl Layout {
 
     /// Bytes of one row of a block as stored.
     pub fn row_bytes(&self) -> u64 {
-        let samples = u64::from(self.storage.width) * u64::from(self.samples_in_block());
+        let samples = u64::from(self.storage.width) * u64::from(self.stored_samples());
         (samples * u64::from(self.bits)).div_ceil(8)
     }
 
@@ -249,6 +298,15 @@ impl Layout {
     /// Samples per pixel inside one block: all bands, or 1 if planar.
     pub fn samples_in_block(&self) -> u32 {
         if self.planar { 1 } else { self.bands }
+    }
+
+    /// Samples per pixel as they are stored, before they are expanded.
+    pub(super) fn stored_samples(&self) -> u32 {
+        match self.packing {
+            Packing::Lab => 3,
+            Packing::Inks { samples } => samples.into(),
+            _ => self.samples_in_block(),
+        }
     }
 
     fn storage_bytes(&self) -> u64 {
@@ -415,11 +473,12 @@ impl Layout {
             // `table_page` names a page whenever the tables are not in memory.
             _ => Extent { offset: 0, len: 0 },
         };
+        let whole = self.clipped(storage, whole);
         match part {
             Some((skip, len)) if whole.len > 0 && !self.is_streamed() => {
                 Extent { offset: whole.offset + skip, len }
             }
-            _ => Extent { len: whole.len.min(self.stored_cap(raw)), ..whole },
+            _ => whole,
         }
     }
 
@@ -437,6 +496,10 @@ fn required(reader: &HeaderReader<'_>, ifd: &Ifd, tag: u16) -> Result<u64> {
     reader
         .number(ifd, tag)?
         .ok_or_else(|| FormatError::MissingTag { tag, name: tag::name(tag) }.into())
+}
+
+fn bad_offset(tag: u16, found: String) -> Error {
+    FormatError::BadTag { tag, name: tag::name(tag), expected: "no offset of 0", found }.into()
 }
 
 fn bad_value(tag: u16, expected: &'static str, found: u64) -> Error {

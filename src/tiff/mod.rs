@@ -17,6 +17,7 @@ pub(crate) mod ifd;
 pub(crate) mod images;
 pub mod inventory;
 pub mod layout;
+pub(crate) mod nodata;
 pub(crate) mod packed;
 pub mod reader;
 pub(crate) mod saved;

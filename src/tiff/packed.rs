@@ -12,7 +12,7 @@ use crate::tiff::layout::Layout;
 pub(crate) fn expand<T: Sample>(layout: &Layout, size: Size, bytes: &[u8], samples: &mut [T]) {
     let shape = Shape {
         width: size.width as usize,
-        bands: layout.samples_in_block() as usize,
+        bands: layout.stored_samples() as usize,
         row_bytes: layout.row_bytes() as usize,
     };
     match (layout.packing, size_of::<T>()) {
@@ -20,6 +20,17 @@ pub(crate) fn expand<T: Sample>(layout: &Layout, size: Size, bytes: &[u8], sampl
         (Packing::YCbCr { h, v }, _) => {
             let params = layout.params.as_deref();
             ycbcr(shape.width, (h.into(), v.into()), params, bytes, cast::<T, u8>(samples));
+        }
+        (Packing::Lab, _) => lab(layout.params.as_deref(), bytes, cast::<T, u8>(samples)),
+        (Packing::Inks { .. }, _) => {
+            let pixels = bytes.chunks_exact(shape.bands.max(1));
+            let out = cast::<T, u8>(samples);
+            let plane = out.len() / 4;
+            for (index, pixel) in pixels.enumerate() {
+                for (band, ink) in pixel.iter().take(4).enumerate() {
+                    out[band * plane + index] = *ink;
+                }
+            }
         }
         (Packing::Bits, 1) => bits(layout.bits, shape, bytes, cast::<T, u8>(samples), |v| v as u8),
         (Packing::Bits, 2) => {
@@ -68,6 +79,47 @@ fn ycbcr(
                 }
             }
         }
+    }
+}
+
+/// CIE L*a*b* to sRGB bands and an opaque one, in steps of 1/1500 as libtiff does (tif_color.c).
+fn lab(params: Option<&Params>, bytes: &[u8], out: &mut [u8]) {
+    const STEPS: usize = 1500;
+    /// CIE XYZ to linear sRGB (IEC 61966-2-1).
+    const MATRIX: [[f32; 3]; 3] =
+        [[3.2410, -1.5374, -0.4986], [-0.9692, 1.8760, 0.0416], [0.0556, -0.2040, 1.0570]];
+    /// Light of a display that shows black.
+    const DARK: f32 = 1.0;
+    let Some(params) = params else { return };
+    let [x0, y0, z0] = params.luma.map(f32::from_bits);
+    let level = |step: usize| 255.0 * (step as f64 / STEPS as f64).powf(1.0 / 2.4) as f32;
+    let levels: Vec<u8> = (0..=STEPS).map(|step| (level(step) + 0.5).min(255.0) as u8).collect();
+    let step = (100.0 - DARK) / STEPS as f32;
+    let far = |value: f32, white: f32| {
+        if value < 0.2069 {
+            white * (value - 0.13793) / 7.787
+        } else {
+            white * value * value * value
+        }
+    };
+    let plane = out.len() / 4;
+    for (index, pixel) in bytes.as_chunks::<3>().0.iter().enumerate() {
+        let lightness = f32::from(pixel[0]) * 257.0 * 100.0 / 65_535.0;
+        let (cube, y) = if lightness < 8.856 {
+            let y = lightness * y0 / 903.292;
+            (7.787 * (y / y0) + 16.0 / 116.0, y)
+        } else {
+            let cube = (lightness + 16.0) / 116.0;
+            (cube, y0 * cube * cube * cube)
+        };
+        let (a, b) = (f32::from(pixel[1] as i8), f32::from(pixel[2] as i8));
+        let (x, z) = (far(a / 500.0 + cube, x0), far(cube - b / 200.0, z0));
+        for (band, row) in MATRIX.iter().enumerate() {
+            let light = (row[0] * x + row[1] * y + row[2] * z).clamp(DARK, 100.0);
+            let at = (((light - DARK) / step) as usize).min(STEPS);
+            out[band * plane + index] = levels[at];
+        }
+        out[3 * plane + index] = 255;
     }
 }
 

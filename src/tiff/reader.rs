@@ -8,7 +8,7 @@ use crate::error::{Error, InputError, Place, Result, ResultExt};
 use crate::geometry::{GeoTransform, Size};
 use crate::io::ReadAt;
 use crate::raster::AnyRaster;
-use crate::sample::Nodata;
+use crate::sample::{DataType, Nodata};
 pub(crate) use crate::tiff::decode::raster_bytes;
 pub use crate::tiff::decode::{BlockId, Scratch, Stored, blocks_of, fetch};
 use crate::tiff::format::Packing;
@@ -17,7 +17,7 @@ use crate::tiff::geokeys::{self, PlacementTags};
 use crate::tiff::ifd::{HeaderReader, Ifd};
 use crate::tiff::images::{self, Images};
 use crate::tiff::layout::Layout;
-use crate::tiff::{FileOf, aux_xml, tag};
+use crate::tiff::{FileOf, aux_xml, nodata as nodata_text, tag};
 
 /// What the samples of an image mean, as far as a mosaic must know it.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,14 +172,15 @@ impl Dataset {
         let (reader, first) = HeaderReader::open(source)?;
         let (directories, odd) = reader.directories(first)?;
         let ifd = &directories[0];
-        let image = Layout::read(&reader, ifd, FileOf::Main).in_place(Place::Ifd(0))?;
-        let mut oddities: Vec<String> = odd.into_iter().collect();
-        let Images { mask, overviews } =
+        let (image, odd_tables) =
+            Layout::read_told(&reader, ifd, FileOf::Main).in_place(Place::Ifd(0))?;
+        let mut oddities: Vec<String> = odd.into_iter().chain(odd_tables).collect();
+        let Images { mask, overviews, odd } =
             images::linked(&reader, &directories, &image, beside, options)?;
+        oddities.extend(odd);
         let keys = geokeys(&reader, ifd, &mut oddities)?;
-        let nodata = nodata(&reader, ifd, &mut oddities);
-        let aux = if keys.crs.is_none() || nodata.is_none() { beside.aux_xml()? } else { None };
-        let aux = match aux.map(|text| aux_xml::parse(&text)) {
+        let nodata = nodata(&reader, ifd, image.dtype, &mut oddities);
+        let aux = match beside.aux_xml()?.map(|text| aux_xml::parse(&text)) {
             Some(Ok(aux)) => aux,
             Some(Err(error)) => {
                 oddities.push(format!("its .aux.xml is left out: {error}"));
@@ -194,14 +195,14 @@ impl Dataset {
         };
         let (nodata, band_nodata) = match nodata {
             Some(value) => (Some(value), None),
-            None => aux.nodata_of(image.bands),
+            None => aux.nodata_of(image.bands, image.dtype),
         };
         Ok(Dataset {
             path: path.to_path_buf(),
             file_len: reader.file_len(),
             shared: Arc::new(Shared {
-                color: color(&reader, ifd, &image, &mut oddities),
-                metadata: metadata(&reader, ifd, &mut oddities),
+                color: color(&reader, ifd, &image, &aux, &mut oddities),
+                metadata: metadata(&reader, ifd, (&aux, image.bands), &mut oddities),
             }),
             image,
             mask,
@@ -313,6 +314,9 @@ fn placement(
         floats(tag::MODEL_TIEPOINT),
     );
     let tagged = !transformation.is_empty() || !(pixel_scale.is_empty() || tiepoints.is_empty());
+    if let (false, Some(Ok(transform))) = (tagged, aux.transform.map(GeoTransform::new)) {
+        return Ok((transform, None));
+    }
     let world_file = if tagged { None } else { beside.world_file()? };
     let found = geokeys::geotransform(&PlacementTags {
         transformation: &transformation,
@@ -337,23 +341,19 @@ fn placement(
 }
 
 /// `GDAL_NODATA`.
-fn nodata(reader: &HeaderReader<'_>, ifd: &Ifd, oddities: &mut Vec<String>) -> Option<Nodata> {
+fn nodata(
+    reader: &HeaderReader<'_>,
+    ifd: &Ifd,
+    dtype: DataType,
+    oddities: &mut Vec<String>,
+) -> Option<Nodata> {
     let text = reader.text(ifd, tag::GDAL_NODATA).unwrap_or_else(|error| {
         oddities.push(format!("left out: {error}"));
         None
     })?;
-    // The first word counts; what is no number (a lone space is common) is no nodata, as in GDAL.
-    let word = text.split_whitespace().next()?;
-    let value = Nodata::parse(word).ok();
-    if value.is_none() {
-        oddities.push(format!("nodata {:?} is no number, so there is none", clip(word)));
-    }
+    let (value, odd) = nodata_text::parse(&text, dtype);
+    oddities.extend(odd);
     value
-}
-
-/// The first characters of a text that goes into a message.
-fn clip(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 fn aux_crs(wkt: &str, oddities: &mut Vec<String>) -> Option<Crs> {
@@ -419,10 +419,12 @@ fn color(
     reader: &HeaderReader<'_>,
     ifd: &Ifd,
     image: &Layout,
+    aux: &aux_xml::AuxXml,
     oddities: &mut Vec<String>,
 ) -> Color {
     let bands = image.bands;
-    if image.params.as_ref().is_some_and(|params| params.cmyk) {
+    let to_rgba = image.packing == Packing::Lab;
+    if to_rgba || image.params.as_ref().is_some_and(|params| params.cmyk) {
         // Decoded to red, green, blue and unassociated alpha.
         return Color { photometric: 2, extra_samples: vec![2], palette: None };
     }
@@ -435,6 +437,10 @@ fn color(
     let map = if bands == 1 { optional(reader, ifd, 320, oddities) } else { Vec::new() };
     let palette: Option<Arc<Vec<u16>>> =
         (!map.is_empty()).then(|| Arc::new(map.into_iter().map(narrow).collect()));
+    let palette = palette.or_else(|| {
+        let map = if bands == 1 { aux.color_map(image.dtype) } else { None };
+        map.map(Arc::new)
+    });
     let photometric = match narrow(photometric) {
         _ if palette.is_some() => 3,
         _ if as_rgb => 2,
@@ -447,12 +453,19 @@ fn color(
     }
 }
 
-fn metadata(reader: &HeaderReader<'_>, ifd: &Ifd, oddities: &mut Vec<String>) -> GdalMetadata {
+fn metadata(
+    reader: &HeaderReader<'_>,
+    ifd: &Ifd,
+    (aux, bands): (&aux_xml::AuxXml, u32),
+    oddities: &mut Vec<String>,
+) -> GdalMetadata {
     let text = reader.text(ifd, tag::GDAL_METADATA);
     let parsed = text
         .and_then(|xml| xml.map_or(Ok(GdalMetadata::default()), |xml| GdalMetadata::parse(&xml)));
-    parsed.unwrap_or_else(|error| {
+    let mut metadata = parsed.unwrap_or_else(|error| {
         oddities.push(format!("the metadata are left out: {error}"));
         GdalMetadata::default()
-    })
+    });
+    aux.complete(&mut metadata, bands);
+    metadata
 }

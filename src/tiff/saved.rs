@@ -19,7 +19,7 @@ use crate::sample::DataType;
 use crate::tiff::FileOf;
 use crate::tiff::format::Packing;
 use crate::tiff::layout::{Layout, MAX_BANDS, MAX_BLOCK_BYTES};
-use crate::tiff::table::{INLINE_BLOCKS, Table};
+use crate::tiff::table::{SHORT_BLOCKS, Table};
 
 /// Most blocks of an image: tables of 2^46 bytes.
 const MAX_BLOCKS: u64 = 1 << 43;
@@ -156,7 +156,7 @@ impl Table {
                 let (offset, width) = (take(numbers)?, take(numbers)?);
                 let bytes = blocks.checked_mul(width);
                 let end = bytes.and_then(|bytes| bytes.checked_add(offset));
-                let fits = matches!(width, 2 | 4 | 8) && end.is_some_and(|end| end <= file_len);
+                let fits = matches!(width, 1 | 2 | 4 | 8) && end.is_some_and(|end| end <= file_len);
                 if !fits {
                     return Err(bad("a block table in the file"));
                 }
@@ -164,7 +164,7 @@ impl Table {
             }
             2 => {
                 let count = take(numbers)?;
-                if count != blocks || count > INLINE_BLOCKS || numbers.len() < count as usize {
+                if count != blocks || count > SHORT_BLOCKS || numbers.len() < count as usize {
                     return Err(bad("a block table"));
                 }
                 let (values, rest) = numbers.split_at(count as usize);

@@ -5,6 +5,8 @@ use crate::tiff::ifd::{Entry, HeaderReader, bad};
 
 /// Tables up to this many blocks stay in memory with the header.
 pub(super) const INLINE_BLOCKS: u64 = 16;
+/// A table that is shorter than it should be is filled up with zeros, for up to this many blocks.
+pub(super) const SHORT_BLOCKS: u64 = 65_536;
 /// Blocks in one page of a table that is read on demand.
 pub(crate) const TABLE_PAGE: u64 = 2048;
 /// A table of block offsets or byte counts.
@@ -41,35 +43,42 @@ impl TablePage {
     }
 }
 
+/// What the tables say of a block: its offset, and its byte count, or `raw` where the file has no counts.
+/// As in GDAL it is the count that makes a block absent: one at offset 0 is the start of the file.
 pub(super) fn extent(offsets: &[u64], counts: &[u64], index: usize, raw: u64) -> Extent {
     let offset = offsets.get(index).copied().unwrap_or(0);
-    let stored = if counts.is_empty() { raw } else { counts.get(index).copied().unwrap_or(0) };
-    let len = if offset == 0 { 0 } else { stored };
+    let len = match counts {
+        [] if offset == 0 => 0,
+        [] => raw,
+        counts => counts.get(index).copied().unwrap_or(0),
+    };
     Extent { offset, len }
 }
 
 impl Table {
     pub(super) fn read(reader: &HeaderReader<'_>, entry: &Entry, blocks: u64) -> Result<Table> {
+        // Signed types are rare and do as well: a negative number lies beyond the end of any file.
         let width = match entry.field {
-            3 => 2,
-            4 | 13 => 4,
-            16 | 18 => 8,
-            other => return Err(bad(entry, "SHORT, LONG or LONG8", format!("type {other}"))),
+            1 | 6 => 1,
+            3 | 8 => 2,
+            4 | 9 | 13 => 4,
+            16..=18 => 8,
+            other => return Err(bad(entry, "whole numbers", format!("type {other}"))),
         };
-        if entry.count < blocks {
-            return Err(bad(
-                entry,
-                "one value for each block",
-                format!("{} of {blocks}", entry.count),
-            ));
-        }
-        reader.check("the block table", entry.offset, blocks.saturating_mul(width))?;
+        let count = entry.count.min(blocks);
+        reader.check("the block table", entry.offset, count.saturating_mul(width))?;
         let in_file = Table::InFile { offset: entry.offset, width: width as u32 };
-        if blocks > INLINE_BLOCKS {
+        if count == blocks && blocks > INLINE_BLOCKS {
             return Ok(in_file);
         }
+        if blocks > SHORT_BLOCKS {
+            let found = format!("{count} of {blocks}");
+            return Err(bad(entry, "one value for each block", found));
+        }
         let read = |offset: u64, len: u64| reader.bytes("the block table", offset, len);
-        Ok(Table::Inline(in_file.page(0, blocks, reader.big_endian, read)?.into()))
+        let mut values = in_file.page(0, count, reader.big_endian, read)?;
+        values.resize(blocks as usize, 0);
+        Ok(Table::Inline(values.into()))
     }
 
     pub(super) fn page(

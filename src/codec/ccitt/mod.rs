@@ -37,9 +37,10 @@ pub(super) fn decode(
     for row in dst.chunks_exact_mut((width as usize).div_ceil(8).max(1)) {
         changes.clear();
         match compression {
-            Compression::CcittRle => {
+            Compression::CcittRle | Compression::CcittRleWords => {
+                let words = compression == Compression::CcittRleWords;
                 one_dimension(&mut bits, &tables, width, &mut changes)?;
-                bits.at = bits.at.next_multiple_of(8);
+                bits.at = bits.at.next_multiple_of(if words { 16 } else { 8 });
             }
             Compression::CcittG3 => {
                 bits.skip_end_of_line()?;
