@@ -724,6 +724,7 @@ fn demand(threads: usize, chunk: u32, bands: u32, kind: usize, compression: Comp
         compression,
         overviews: None,
         origin_bytes: 0,
+        copies: false,
     }
 }
 

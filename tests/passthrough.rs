@@ -200,3 +200,54 @@ fn layouts_that_differ_are_told_and_fall_back() {
     let run = env.ok(&["mosaic", "a.tif", "b.tif", "c.tif", "-o", "o2.tif", "-c", "auto"]);
     assert!(run.stderr.contains("1 of 3 inputs lie on whole blocks"), "{}", run.stderr);
 }
+
+/// `smalti plan` counts by the rule of the run: copied for certain, and perhaps.
+#[test]
+fn a_plan_counts_as_the_run_copies() {
+    let env = TestEnv::new();
+    let (mut cases, mut seen) = (0, [0; 2]);
+    let sets: [&dyn Fn(&mut Geotiff); 5] = [
+        &|_| {},
+        &|p| p.nodata = Some("7".into()),
+        &|p| p.planar = true,
+        &|p| p.set(5, 5, 7),
+        &|p| p.big_endian = true,
+    ];
+    for (set, change) in sets.into_iter().enumerate() {
+        let names = grid(&env, change);
+        // One that lies off the blocks, one in another layout, one on top of others.
+        tiled(64, 64, 3, 9).moved(136.0, 8.0).write(&env.path("off.tif"));
+        let mut other = tiled(64, 64, 3, 10).moved(0.0, 128.0);
+        other.predictor = false;
+        other.write(&env.path("other.tif"));
+        tiled(32, 32, 3, 11).moved(32.0, 0.0).write(&env.path("top.tif"));
+        for more in [
+            &["-c", "32", "--stats", "none", "--interleave", "pixel"][..],
+            &["-c", "32", "--stats", "none"],
+            &["-c", "32", "--stats", "none", "--interleave", "pixel", "--nodata", "9"],
+            &["-c", "32", "--stats", "none", "--interleave", "pixel", "--sparse"],
+            &["-c", "32", "--stats", "none", "--interleave", "pixel", "--overlap", "max"],
+            &["-c", "32", "--stats", "none", "--interleave", "pixel", "--overlap", "mean"],
+            &["-c", "32", "--stats", "none", "--compress", "deflate"],
+            &["-c", "64", "--stats", "none", "--interleave", "pixel", "--cog"],
+            &["-c", "32", "--stats", "none", "--interleave", "pixel", "--alpha"],
+        ] {
+            let args = [&names[..], &["off.tif", "other.tif", "top.tif"], more].concat();
+            let plan = env.ok(&[&["plan", "--json"][..], &args].concat()).stdout;
+            let [known, perhaps] = ["copied", "compared"].map(|name| number(&plan, name));
+            let run =
+                env.ok(&[&["mosaic", "-o", "o.tif", "--overwrite", "--json"][..], &args].concat());
+            let [copied, unseen] =
+                ["blocks_copied", "blocks_unchecked"].map(|name| number(&run.stdout, name));
+            let at = format!("set {set} {more:?}: {known} {perhaps}, {copied} {unseen}");
+            if !more.contains(&"--cog") {
+                assert_eq!(known, unseen, "{at}");
+            }
+            assert!((known..=known + perhaps).contains(&copied), "{at}");
+            seen = [seen[0] + known, seen[1] + perhaps];
+            cases += 1;
+        }
+    }
+    assert_eq!(cases, 45);
+    assert!(seen[0] > 100 && seen[1] > 100, "{seen:?}");
+}

@@ -232,10 +232,12 @@ fn push_cost(text: &mut String, e: &Estimate) {
     let mut row = |name: &str, value: String| push_row(text, name, &value);
     let (k, about) = (&e.kinds, if e.kinds_exact { "" } else { " (about)" });
     let (copied, rendered, resampled, empty) = (k.copied, k.rendered(), k.resampled, k.empty);
+    let compared = k.compared;
     row(
         "blocks",
         format!(
-            "{copied} copied, {rendered} rendered ({resampled} resampled), {empty} empty{about}"
+            "{copied} copied, {rendered} rendered ({resampled} resampled, {compared} perhaps copied), \
+             {empty} empty{about}"
         ),
     );
     let each = e.decodes.map_or("not counted".to_owned(), |decodes| {
@@ -302,6 +304,7 @@ fn cost_json(e: &Estimate) -> Value {
     json!({
         "blocks": {
             "copied": e.kinds.copied,
+            "compared": e.kinds.compared,
             "rendered": e.kinds.rendered(),
             "resampled": e.kinds.resampled,
             "empty": e.kinds.empty,

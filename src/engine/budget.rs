@@ -128,6 +128,8 @@ pub struct Demand {
     pub overviews: Option<OverviewDemand>,
     /// Bytes for each pixel of a window that say where its samples come from; 0 if nobody asks.
     pub origin_bytes: u64,
+    /// Whether blocks of sources may be held, to be compared with those that are rendered, and copied.
+    pub copies: bool,
 }
 
 /// What overviews cost, by the options.
@@ -205,6 +207,7 @@ impl Demand {
             (true, false) => u64::from(self.bands),
         };
         let reading = stored + decoded * (held + 1 + u64::from(chunky));
+        let reading = reading + if self.copies { (decoded + stored) * held } else { 0 };
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
         // While a block is encoded with LZW it may come to half as much again as it has bytes.
         let encoding = if self.compression == Compression::Lzw { block_samples / 2 } else { 0 };
@@ -487,6 +490,7 @@ mod tests {
                     compression: Compression::Lzw,
                     overviews: None,
                     origin_bytes: 0,
+                    copies: false,
                 };
                 let costs: Vec<(u64, u64)> =
                     (1..=12).map(|g| demand.costs(&mosaic, &needs, g)).collect();

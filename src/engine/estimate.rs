@@ -6,20 +6,20 @@ use std::time::Instant;
 
 use crate::codec::{Encoder, Predictor, RowLayout, predictor};
 use crate::engine::budget::Budget;
+use crate::engine::passthrough::Passthrough;
 use crate::engine::write::{Prepared, WriteOptions, prepare};
 use crate::engine::{MemoryLimit, Reader};
 use crate::error::Result;
 use crate::geometry::Window;
 use crate::io::IoMode;
+use crate::mosaic::Mosaic;
 use crate::mosaic::layer::Mapping;
 use crate::mosaic::plan::{Cell, Schedule};
-use crate::mosaic::{Mosaic, ValidityOutput};
 use crate::observer::Observer;
 use crate::raster::AnyRaster;
 use crate::sample::Sample;
-use crate::source::Source;
 use crate::tiff::reader::blocks_of;
-use crate::with_raster;
+use crate::{with_dtype, with_raster};
 
 /// Cells that are rendered to learn size and time.
 const SAMPLES: u64 = 12;
@@ -33,8 +33,11 @@ const MOST_USES: u64 = 20_000_000;
 /// Blocks of the output by what is done for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kinds {
-    /// Their stored bytes can be copied: one source's block, in the same layout, with nothing to change.
+    /// Headers alone say that they are a source's stored bytes, which are copied. (A source block that is not
+    /// stored is rendered all the same.)
     pub copied: u64,
+    /// Rendered ones that are compared with a source block in their place, and copied if they are the same.
+    pub compared: u64,
     /// Decoded and put in their place pixel for pixel.
     pub placed: u64,
     /// Some of their sources are resampled.
@@ -94,6 +97,7 @@ pub fn estimate(
     let times = |count: u64| count.saturating_mul(planes);
     let kinds = Kinds {
         copied: times(survey.kinds.copied),
+        compared: times(survey.kinds.compared),
         placed: times(survey.kinds.placed),
         resampled: times(survey.kinds.resampled),
         empty: times(survey.kinds.empty),
@@ -143,18 +147,23 @@ fn survey(
     let cells = schedule.cells();
     let step = cells.div_ceil(MOST_CELLS).max(1);
     let (mut kinds, mut whole, mut cut) = (Kinds::default(), Vec::new(), Vec::new());
-    let mut hits = Vec::new();
+    let (mut hits, mut stacked) = (Vec::new(), Vec::new());
+    // The run's own rule, so that it does what is said here.
+    let passthrough = with_dtype!(mosaic.dtype, T => {
+        Passthrough::new::<T>(mosaic, &prepared.spec, options)
+    });
     let (mut busy_pixels, mut empty_pixels) = (0.0, 0.0);
     let mut index = 0;
     while index < cells {
         let cell = schedule.cell(index);
         mosaic.hits(cell.window, &mut hits);
         hits.retain(|id| mosaic.source_window(*id, cell.window).is_some());
+        let candidate = passthrough.find(cell.window, &mut stacked);
+        kinds.compared += u64::from(candidate.is_some_and(|candidate| !candidate.known));
         let shifted = |id: &u32| matches!(mosaic.placement(*id).0, Mapping::Shift { .. });
         if hits.is_empty() {
             kinds.empty += 1;
-        } else if hits.len() == 1 && is_copyable(mosaic, options, prepared.predictor, hits[0], cell)
-        {
+        } else if candidate.is_some_and(|candidate| candidate.known) {
             kinds.copied += 1;
         } else if hits.iter().all(shifted) {
             kinds.placed += 1;
@@ -174,6 +183,7 @@ fn survey(
     let all = |count: u64| count.saturating_mul(step);
     let kinds = Kinds {
         copied: all(kinds.copied),
+        compared: all(kinds.compared),
         placed: all(kinds.placed),
         resampled: all(kinds.resampled),
         empty: all(kinds.empty),
@@ -182,50 +192,6 @@ fn survey(
     let keep = (busy.len() as u64).div_ceil(SAMPLES).max(1) as usize;
     busy = busy.into_iter().skip(keep / 2).step_by(keep).collect();
     Survey { kinds, step, busy, busy_pixels, empty_pixels }
-}
-
-/// Whether a cell's stored bytes could be those of a source's block (SPEC §8.5), by headers.
-fn is_copyable(
-    mosaic: &Mosaic,
-    options: &WriteOptions,
-    predictor: Predictor,
-    id: u32,
-    cell: Cell,
-) -> bool {
-    let source: &Source = &mosaic.sources()[id as usize];
-    let image = &source.dataset.image;
-    let chunk = options.chunk;
-    let (Mapping::Shift { col, row }, place) = mosaic.placement(id) else { return false };
-    let at = |cell: u32, shift: i64, place: i64| i64::from(cell) + shift - place;
-    let (left, top) = (at(cell.window.col, col, place.col), at(cell.window.row, row, place.row));
-    let side = i64::from(chunk);
-    let inside = left >= 0
-        && top >= 0
-        && left % side == 0
-        && top % side == 0
-        && left + side <= i64::from(image.size.width)
-        && top + side <= i64::from(image.size.height);
-    let block = image.stored_block_size();
-    let same_planes = image.bands == 1 || image.planar != options.pixel_interleaved;
-    let own_nodata = source.nodata.band(0);
-    let nodata = own_nodata.is_none() || own_nodata == mosaic.nodata;
-    inside
-        && cell.window.width == chunk
-        && cell.window.height == chunk
-        && (block.width, block.height) == (chunk, chunk)
-        && source.view.is_none()
-        && source.dtype() == mosaic.dtype
-        && same_planes
-        && image.compression == options.compression
-        && image.predictor == predictor
-        && (!image.big_endian || image.dtype.size() == 1)
-        && mosaic.validity == ValidityOutput::Nodata
-        && source.mask().is_none()
-        && source.alpha_band().is_none()
-        && nodata
-        && (!source.dtype().is_float() || mosaic.nodata.is_none())
-        && !options.sparse
-        && options.nodata_clash != crate::engine::NodataClash::Nudge
 }
 
 /// Source blocks that are needed, and how often one is decoded with a cache of some bytes, least
@@ -386,7 +352,7 @@ fn sample(
         let window = Window { col, row, width: width.min(side), height: height.min(side) };
         let began = Instant::now();
         let (raster, _) = reader.read(window)?;
-        bytes += encoded_len(&raster, options, prepared.predictor)?;
+        bytes += encoded_len(&raster, options, prepared.spec.predictor)?;
         seconds += began.elapsed().as_secs_f64();
         pixels += window.pixels();
         sampled.cells += 1;

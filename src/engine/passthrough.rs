@@ -68,6 +68,11 @@ impl<'a> Passthrough<'a> {
         Passthrough { mosaic, chunk: spec.chunk, fits: if any { fits } else { Vec::new() } }
     }
 
+    /// Whether any block may be copied.
+    pub(crate) fn is_possible(&self) -> bool {
+        !self.fits.is_empty()
+    }
+
     /// The source block that may be the output block over `window`.
     pub(crate) fn find(&self, window: Window, hits: &mut Vec<u32>) -> Option<Candidate> {
         let whole = Size { width: self.chunk, height: self.chunk };

@@ -7,6 +7,7 @@ use crate::engine::budget::{Budget, Demand, MemoryLimit, OverviewDemand};
 use crate::engine::encode::BlockFormat;
 use crate::engine::origin::Trace;
 use crate::engine::overview::Levels;
+use crate::engine::passthrough::Passthrough;
 use crate::engine::provenance;
 use crate::engine::reduce::{OverviewKernel, Reducer};
 use crate::engine::render::shares_validity;
@@ -24,6 +25,7 @@ use crate::sample::Sample;
 use crate::source::open::is_source;
 use crate::tiff::reader::raster_bytes;
 use crate::tiff::writer::ImageSpec;
+use crate::with_dtype;
 
 /// Which predictor is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -196,7 +198,7 @@ pub(crate) struct Prepared {
     pub(crate) wanted_threads: usize,
     /// The least budget that would do, with one thread.
     pub(crate) least_bytes: u64,
-    pub(crate) predictor: Predictor,
+    pub(crate) spec: ImageSpec,
     pub(crate) raw_bytes: u64,
     /// Bytes of the output beside its blocks.
     pub(crate) overhead_bytes: u64,
@@ -218,9 +220,9 @@ pub(crate) fn prepare(mosaic: &Mosaic, options: &WriteOptions) -> Result<Prepare
         budget: plan.budget,
         wanted_threads: plan.wanted_threads,
         least_bytes,
-        predictor: plan.spec.predictor,
         raw_bytes: plan.raw_bytes(),
         overhead_bytes: plan.spec.overhead_bytes(),
+        spec: plan.spec,
     })
 }
 
@@ -268,6 +270,9 @@ impl<'a> WritePlan<'a> {
             pixel_interleaved: options.pixel_interleaved,
             compression: options.compression,
             overviews: levels.as_ref().map(|levels| OverviewDemand::new(mosaic, levels)),
+            copies: with_dtype!(mosaic.dtype, T => {
+                Passthrough::new::<T>(mosaic, &spec, options).is_possible()
+            }),
             origin_bytes: options.provenance.as_ref().map_or(0, |_| {
                 let planes = if shares_validity(mosaic) { 1 } else { u64::from(mosaic.bands) };
                 Trace::new(mosaic).pixel_bytes(u64::from(mosaic.bands), planes)
