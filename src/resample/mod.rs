@@ -23,8 +23,10 @@
 //!   weights, bilinear weights take over, since to divide by so little makes spikes. That happens in
 //!   the corners of the data too, where GDAL divides. GDAL drops a pixel if too many taps in a row are
 //!   invalid.
-//! - **Stretching begins at 1**: `gdalwarp` reads four or sixteen samples up to a downsampling by two,
-//!   which aliases, and its scale is an estimate for each chunk.
+//! - **Stretching begins at 1**, at 1.05 for warped and rotated sources (as in `gdalwarp` of GDAL 3.6;
+//!   newer ones read four or sixteen samples up to a downsampling by two, which aliases). The scale is
+//!   that of the place; that of `gdalwarp` is an estimate for each chunk. Where a cubic kernel that is
+//!   not stretched lacks samples, warped and rotated sources are interpolated linearly, as there.
 //! - **A layer on the grid is copied** whatever the kernel; `gdalwarp` blurs it with a B-spline.
 //! - **Quantiles** are by covered area: the least sample at or below which that share of the area lies.
 //!   `gdalwarp` counts samples. **Modes** are by area too, the least of equals.

@@ -143,7 +143,7 @@ impl Composite {
         }
         let sums = |kernel: Kernel| {
             let (radius, weight) = point_kernel(kernel);
-            let stretch = place.scale().map(|s| s.max(1.0));
+            let stretch = place.stretch();
             let (mut full, mut valid, mut sum, mut weights) = (0.0, 0.0, 0.0, 0.0);
             let taps = |center: f64, reach: f64| {
                 (center - reach).floor() as i64 - 1..(center + reach).ceil() as i64 + 1
@@ -163,6 +163,16 @@ impl Composite {
             (full, valid, sum / valid, weights / valid)
         };
         let (full, valid, value, weight) = sums(kernel);
+        // gdalwarp's rule for turned sources: all sixteen samples, or bilinear.
+        if kernel == Kernel::Cubic && place.is_turned() && place.stretch() == [1.0; 2] {
+            let parts = (valid / full - 1.0).abs();
+            let (_, _, value, weight) =
+                if parts > 1e-12 { sums(Kernel::Bilinear) } else { sums(kernel) };
+            return Some(Found {
+                doubtful: (1e-12..1e-6).contains(&parts),
+                ..Found::one(value, weight)
+            });
+        }
         let lobes = matches!(kernel, Kernel::Cubic | Kernel::Lanczos);
         if lobes && (valid / full - 0.5).abs() < 1e-6 {
             return Some(Found { doubtful: true, ..Found::one(value, weight) });
@@ -345,6 +355,17 @@ impl Place {
 
     fn scale(&self) -> [f64; 2] {
         [0, 1].map(|axis| self.steps[0][axis].hypot(self.steps[1][axis]))
+    }
+
+    /// By the scale; for turned sources not up to 1.05, and by all of it from 1.075 on.
+    fn stretch(&self) -> [f64; 2] {
+        self.scale().map(|s| {
+            if !self.is_turned() || s > 1.075 {
+                s.max(1.0)
+            } else {
+                (1.0 + 3.0 * (s - 1.05)).max(1.0)
+            }
+        })
     }
 
     fn quad(&self) -> Vec<[f64; 2]> {
