@@ -145,6 +145,15 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     }
 }
 
+/// The bytes of the file in a folder that has a name, whatever its case; `None` where there is none, or a larger one.
+pub fn read_named(folder: &Path, name: &str, most_bytes: u64) -> Option<Vec<u8>> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let is_it = |entry: &std::fs::DirEntry| entry.file_name().eq_ignore_ascii_case(name);
+    let entry = entries.flatten().find(is_it)?;
+    let is_small = std::fs::metadata(entry.path()).is_ok_and(|meta| meta.len() <= most_bytes);
+    if is_small { std::fs::read(entry.path()).ok() } else { None }
+}
+
 /// The text of a small file of the system (`/proc`, `/sys`); `None` where there is none.
 pub fn read_system_file(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()

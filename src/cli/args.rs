@@ -140,7 +140,7 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t = EngineArg::Auto)]
     pub(crate) crs_engine: EngineArg,
 
-    /// Folder with grid files (NTv2 .gsb, GeoTIFF grids) for datum operations that need them
+    /// Folder with NTv2 grid files (.gsb), under their published names, for datum operations by grids
     #[arg(long, value_name = "DIR")]
     pub(crate) grids: Option<PathBuf>,
 }

@@ -1,5 +1,9 @@
-//! Steps from one geodetic datum to another: shifts of 3 or 7 parameters between geocentric coordinates, and offsets of
-//! longitude and latitude. Heights are taken for 0 and left out, as PROJ does with two-dimensional CRSs.
+//! Steps from one geodetic datum to another: shifts of 3 or 7 parameters between geocentric coordinates, offsets of
+//! longitude and latitude, and grids of offsets. Heights are taken for 0 and left out, as PROJ does with two-dimensional CRSs.
+
+use std::sync::Arc;
+
+use super::ntv2::Ntv2;
 
 /// An ellipsoid, ready to compute with.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,6 +68,9 @@ pub(super) enum Step {
     },
     /// Added to longitude and latitude, radians.
     Offset([f64; 2]),
+    /// Added from the first of some grids that holds the point, between these ellipsoids; outside of all, no point is
+    /// known, or it stays where it is.
+    Grids { grids: Vec<Arc<Ntv2>>, or_stay: bool, ellipsoids: [Ellipsoid; 2], inverse: bool },
 }
 
 impl Step {
@@ -105,6 +112,12 @@ impl Step {
     /// The step back.
     fn turned(&self) -> Step {
         match *self {
+            Step::Grids { ref grids, or_stay, ellipsoids: [from, to], inverse } => Step::Grids {
+                grids: grids.clone(),
+                or_stay,
+                ellipsoids: [to, from],
+                inverse: !inverse,
+            },
             Step::Helmert { translation, rotation, scale, pivot, inverse } => {
                 Step::Helmert { translation, rotation, scale, pivot, inverse: !inverse }
             }
@@ -123,8 +136,21 @@ pub(super) fn shift(steps: &[Step], from: &Ellipsoid, to: &Ellipsoid, point: [f6
     let [mut lon, mut lat] = point;
     // Steps on geocentric coordinates follow each other without going back to angles.
     let mut geocentric: Option<[f64; 3]> = None;
+    let mut from = from;
     for step in steps {
         match step {
+            Step::Grids { grids, or_stay, ellipsoids: [before, after], inverse } => {
+                if let Some(p) = geocentric.take() {
+                    [lon, lat] = before.geographic(p);
+                }
+                let at = [lon, lat];
+                let way = |grid: &Arc<Ntv2>| {
+                    if *inverse { grid.inverse(at) } else { grid.forward(at) }
+                };
+                let stay = if *or_stay { at } else { [f64::NAN; 2] };
+                [lon, lat] = grids.iter().find_map(way).unwrap_or(stay);
+                from = after;
+            }
             Step::Helmert { .. } => {
                 let p = geocentric.unwrap_or_else(|| from.geocentric(lon, lat));
                 geocentric = Some(move_point(step, p));

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proj::{Area, Proj, ProjBuilder, ProjError};
+use proj::{Proj, ProjBuilder, ProjError};
 
 use super::Crs;
 use super::meaning::{Form, Horizontal};
@@ -47,14 +47,8 @@ impl Linked {
         grids: Option<PathBuf>,
     ) -> Result<(Linked, Option<DatumShift>), String> {
         let (from, to) = (text(src)?, text(dst)?);
-        // A degree about: PROJ sorts operations by how much of this they cover.
-        let area = place.map(|[lon, lat]| {
-            let side = |at: f64| (at + 180.0).rem_euclid(360.0) - 180.0;
-            let (south, north) = ((lat - 0.5).max(-90.0), (lat + 0.5).min(90.0));
-            Area::new(side(lon - 0.5), south, side(lon + 0.5), north)
-        });
         let builder = || builder(&grids);
-        let all = made(|| builder()?.proj_known_crs(&from, &to, area).map_err(|e| e.to_string()))?;
+        let all = made(|| builder()?.proj_known_crs(&from, &to, None).map_err(|e| e.to_string()))?;
         // PROJ tells the operation that it used last.
         let start = place.and_then(|place| {
             let there =

@@ -363,6 +363,15 @@ fn of_code(
 }
 
 fn of_parameters(keys: &KeySet, unit: f64, base: &Option<Base>) -> Result<Definition, Opaque> {
+    // Beside keys for what GeoTIFF has no method for, the text is what is meant: GDAL takes it, too.
+    if keys.code(keys::PROJECTION).is_none()
+        && keys.code(keys::COORD_TRANS).is_some()
+        && let Some(text) = keys.text(keys::PROJECTED_CITATION).and_then(wkt_read::esri_text)
+        && let Ok(definition) = wkt::parse(text).and_then(|root| wkt_read::read(&root))
+        && let (Some(projection), Some(base)) = (definition.projection, base)
+    {
+        return Ok(finish(projection.params, projection.axes, projection.unit, base.clone()));
+    }
     let fail = |form: Form, reason: String| opaque(form, base.clone(), unit, reason);
     if let Some(operation) = keys.code(keys::PROJECTION) {
         let form = Form::Operation(operation);
@@ -437,7 +446,7 @@ fn keys_of(role: Role, method: Method) -> &'static [u16] {
         Role::Parallel2 => &[3079],
         Role::Azimuth => &[3094],
         Role::Gamma => &[3096],
-        Role::Parallel | Role::PseudoParallel | Role::Height => &[],
+        Role::Parallel | Role::PseudoParallel | Role::Height | Role::Sweep => &[],
     }
 }
 

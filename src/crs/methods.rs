@@ -207,12 +207,14 @@ pub(super) enum Role {
     Azimuth,
     Gamma,
     Height,
+    /// ESRI's number for the axis about which a geostationary satellite turns: 0 for y, 1 for x.
+    Sweep,
 }
 
 impl Role {
     /// Whether its value is an angle.
     pub(super) fn is_angle(self) -> bool {
-        !self.is_length() && self != Role::Scale
+        !self.is_length() && !matches!(self, Role::Scale | Role::Sweep)
     }
 
     /// Whether its value is a length.
@@ -259,7 +261,8 @@ pub(super) fn role(letters: &str) -> Option<Role> {
         | "colatitudeofconeaxis"
         | "azimuthoftheinitialline" => Role::Azimuth,
         "rectifiedgridangle" | "anglefromrectifiedtoskewgrid" | "xyplanerotation" => Role::Gamma,
-        "satelliteheight" => Role::Height,
+        "satelliteheight" | "height" => Role::Height,
+        "option" => Role::Sweep,
         _ => return None,
     })
 }
@@ -342,7 +345,8 @@ pub(super) fn projection(method: Method, roles: &Roles) -> Result<(Params, [u8; 
             ("eqc", vec![("lat_ts", parallel.unwrap_or(0.0)), lat, lon])
         }
         M::Krovak | M::KrovakNorth => {
-            if method == M::Krovak && roles.value(Role::Gamma).is_none() {
+            // ESRI turns the plane by 90° where the axes are east and north.
+            if method == M::Krovak && roles.or(Role::Gamma, 0.0) == 0.0 {
                 axes = *b"sw";
             }
             let alpha = roles.or(Role::Azimuth, 30.288_139_752_777_8);
@@ -376,6 +380,7 @@ pub(super) fn projection(method: Method, roles: &Roles) -> Result<(Params, [u8; 
         M::HotineA => Some("no_uoff"),
         M::CassiniHyperbolic => Some("hyperbolic"),
         M::GeostationaryX => Some("sweep=x"),
+        M::GeostationaryY if roles.or(Role::Sweep, 0.0) != 0.0 => Some("sweep=x"),
         M::Plain("mill" | "vandg") => Some("R_A"),
         _ => None,
     };

@@ -12,6 +12,7 @@ pub mod keys;
 mod linked;
 mod meaning;
 mod methods;
+mod ntv2;
 pub mod operation;
 mod params;
 mod proj_string;

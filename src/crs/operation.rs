@@ -3,9 +3,14 @@
 //! Same datum: nothing to do. Else the shift that a CRS carries itself; else an operation of the tables, in either
 //! direction, or one on each side of WGS 84. Among several, the most accurate one whose area holds the place. None known there: ballpark, which takes longitude and latitude as they are, and must be asked for.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::definition::{Datum, Definition};
-use super::helmert::{Step, turned};
-use super::table::{self, Id, OperationRow};
+use super::helmert::{Ellipsoid, Step, turned};
+use super::ntv2::Ntv2;
+use super::table::{self, GridRow, Id, OperationRow};
+use crate::io;
 
 /// How datums are bridged, for people.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,11 +43,14 @@ pub(super) fn choose(
     dst: &Definition,
     place: Option<[f64; 2]>,
     allow_ballpark: bool,
+    folder: Option<&Path>,
 ) -> Result<Way, Missing> {
     let (from, to) = (&src.base.datum, &dst.base.datum);
     if from.same_as(to) && from.to_wgs84 == to.to_wgs84 {
         return Ok((Vec::new(), None));
     }
+    let is_sea = |crs: &Definition| crs.id.and_then(table::crs).is_some_and(|row| row.is_offshore);
+    let place = Place { place, folder, is_sea: is_sea(src) || is_sea(dst) };
     match between(from, to, place) {
         Err(Missing::Unknown { from, to }) if allow_ballpark => {
             let name = format!("ballpark from {from} to {to}");
@@ -54,12 +62,25 @@ pub(super) fn choose(
     }
 }
 
-fn between(from: &Datum, to: &Datum, place: Option<[f64; 2]>) -> Result<Way, Missing> {
+/// Where data lie.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    /// Longitude and latitude.
+    place: Option<[f64; 2]>,
+    /// Where grid files are.
+    folder: Option<&'a Path>,
+    /// One of the CRSs is a map of the sea.
+    is_sea: bool,
+}
+
+fn between(from: &Datum, to: &Datum, place: Place<'_>) -> Result<Way, Missing> {
     if from.same_as(to) {
         // One of the two carries a shift of its own: it does not come into play.
         return Ok((Vec::new(), None));
     }
+    let names_grids = from.grids.is_some() || to.grids.is_some();
     let carried = !from.to_wgs84.is_empty() || !to.to_wgs84.is_empty();
+    let carried = carried || names_grids && place.folder.is_some();
     if let (Some(a), Some(b), false) = (from.id, to.id, carried)
         && let Some(way) = direct(a, b, place)?
     {
@@ -72,12 +93,99 @@ fn between(from: &Datum, to: &Datum, place: Option<[f64; 2]>) -> Result<Way, Mis
 }
 
 /// An operation of the tables in either direction; `None` if there is none.
-fn direct(from: Id, to: Id, place: Option<[f64; 2]>) -> Result<Option<Way>, Missing> {
+fn direct(from: Id, to: Id, place: Place<'_>) -> Result<Option<Way>, Missing> {
+    if let Some(way) = gridded(from, to, place)? {
+        return Ok(Some(way));
+    }
+    if let Some((steps, shift)) = gridded(to, from, place)? {
+        return Ok(Some((turned(&steps), shift.map(inverse_name))));
+    }
     if let Some((steps, shift)) = pick(&table::operations(from, to), place)? {
         return Ok(Some((steps, Some(shift))));
     }
     let back = pick(&table::operations(to, from), place)?;
     Ok(back.map(|(steps, shift)| (turned(&steps), Some(inverse_name(shift)))))
+}
+
+/// An operation by a grid file that is there and is for the place: the most accurate. It beats those without a grid,
+/// which are more accurate nowhere.
+fn gridded(from: Id, to: Id, place: Place<'_>) -> Result<Option<Way>, Missing> {
+    let Some(folder) = place.folder else { return Ok(None) };
+    let mut rows: Vec<GridRow> = table::grid_operations(from, to)
+        .filter(|row| place.place.is_none_or(|place| contains(row.area, place)))
+        .collect();
+    let rank = |row: &GridRow| (row.accuracy_m.unwrap_or(f64::INFINITY), size(row.area));
+    rows.sort_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal));
+    let (from, to) = (Datum::of_code(from), Datum::of_code(to));
+    let Some((from, to)) = from.zip(to) else { return Ok(None) };
+    for row in rows {
+        let Some(grid) = grid_file(folder, row.file)? else { continue };
+        let step = Step::Grids {
+            grids: vec![grid],
+            or_stay: false,
+            ellipsoids: [from.ellipsoid, to.ellipsoid].map(Ellipsoid::new),
+            inverse: false,
+        };
+        let name = format!("{} by {}", row.name, row.file);
+        let (accuracy_m, area) = (row.accuracy_m, Some(row.area));
+        return Ok(Some((
+            vec![step],
+            Some(DatumShift { name, accuracy_m, area, is_ballpark: false }),
+        )));
+    }
+    Ok(None)
+}
+
+/// A grid file; `None` where the folder has none of that name.
+fn grid_file(folder: &Path, name: &str) -> Result<Option<Arc<Ntv2>>, Missing> {
+    // The largest that are published have 200 MB.
+    const MOST_BYTES: u64 = 1 << 29;
+    let Some(bytes) = io::read_named(folder, name, MOST_BYTES) else { return Ok(None) };
+    let wrong = |reason| Missing::Beyond {
+        operation: format!("the grid {name}"),
+        needs: format!("another file: it {reason}"),
+    };
+    Ntv2::parse(&bytes).map(|grid| Some(Arc::new(grid))).map_err(wrong)
+}
+
+/// The grids that a CRS names itself: `a.gsb,@b.gsb,null`.
+fn named_grids(
+    names: &str,
+    datum: &Datum,
+    operation: &str,
+    folder: Option<&Path>,
+) -> Result<Way, Missing> {
+    let (mut grids, mut or_stay) = (Vec::new(), false);
+    for name in names.split(',') {
+        let (plain, is_optional) = match name.trim().strip_prefix('@') {
+            Some(plain) => (plain, true),
+            None => (name.trim(), false),
+        };
+        if plain == "null" {
+            or_stay = true;
+            continue;
+        }
+        match folder.map(|folder| grid_file(folder, plain)).transpose()?.flatten() {
+            Some(grid) => grids.push(grid),
+            None if is_optional => {}
+            None => {
+                let needs = match folder {
+                    None => format!("the grid {plain} (--grids names the folder that has it)"),
+                    Some(_) => format!("the grid {plain}, which the folder of --grids lacks"),
+                };
+                return Err(Missing::Beyond { operation: operation.to_owned(), needs });
+            }
+        }
+    }
+    if grids.is_empty() && !or_stay {
+        let needs = format!("one of the grids {names} (--grids names the folder that has it)");
+        return Err(Missing::Beyond { operation: operation.to_owned(), needs });
+    }
+    let wgs84 = [6_378_137.0, 298.257_223_563];
+    let ellipsoids = [datum.ellipsoid, wgs84].map(Ellipsoid::new);
+    let name = format!("{operation} by {names}");
+    let shift = DatumShift { name, accuracy_m: None, area: None, is_ballpark: false };
+    Ok((vec![Step::Grids { grids, or_stay, ellipsoids, inverse: false }], Some(shift)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what `Option::map` hands over")]
@@ -102,7 +210,7 @@ fn join(a: Option<DatumShift>, b: Option<DatumShift>) -> Option<DatumShift> {
     })
 }
 
-fn to_wgs84(datum: &Datum, place: Option<[f64; 2]>) -> Result<Way, Missing> {
+fn to_wgs84(datum: &Datum, place: Place<'_>) -> Result<Way, Missing> {
     let wgs84 = Id::epsg(6326);
     if datum.id == Some(wgs84) {
         return Ok((Vec::new(), None));
@@ -110,7 +218,7 @@ fn to_wgs84(datum: &Datum, place: Option<[f64; 2]>) -> Result<Way, Missing> {
     let name = || if datum.name.is_empty() { "an unknown datum" } else { &datum.name }.to_owned();
     if let Some(grids) = &datum.grids {
         let operation = format!("the shift from {} to WGS 84", name());
-        return Err(Missing::Beyond { operation, needs: format!("the grid {grids}") });
+        return named_grids(grids, datum, &operation, place.folder);
     }
     if !datum.to_wgs84.is_empty() {
         let is_null = datum.to_wgs84.iter().all(|v| *v == 0.0);
@@ -125,14 +233,22 @@ fn to_wgs84(datum: &Datum, place: Option<[f64; 2]>) -> Result<Way, Missing> {
     }
     let unknown = || Missing::Unknown { from: name(), to: "WGS 84".into() };
     let id = datum.id.ok_or_else(unknown)?;
-    direct(id, wgs84, place)?.ok_or_else(unknown)
+    if let Some(way) = direct(id, wgs84, place)? {
+        return Ok(way);
+    }
+    // Some German datums lead to ETRS89 only.
+    let etrs89 = Id::epsg(6258);
+    let (first, second) = (direct(id, etrs89, place)?, direct(etrs89, wgs84, place)?);
+    let ((first, a), (second, b)) = first.zip(second).ok_or_else(unknown)?;
+    Ok((first.into_iter().chain(second).collect(), join(a, b)))
 }
 
 /// The best of some operations for a place: the most accurate, then the one for the smaller area; one for the sea only
-/// where it comes first, as in PROJ. `None` if none is for the place; without a place, the first.
+/// where it comes first, as in PROJ, or for a map of the sea. `None` if none is for the place; without a place, the
+/// first.
 fn pick(
     all: &[OperationRow],
-    place: Option<[f64; 2]>,
+    Place { place, is_sea, .. }: Place<'_>,
 ) -> Result<Option<(Vec<Step>, DatumShift)>, Missing> {
     let mut best: Option<&OperationRow> = None;
     for row in all.iter().filter(|row| place.is_none_or(|place| contains(row.area, place))) {
@@ -141,7 +257,7 @@ fn pick(
             continue;
         };
         let rank = |row: &OperationRow| (row.accuracy_m.unwrap_or(f64::INFINITY), size(row.area));
-        if place.is_some() && !row.is_offshore && rank(row) < rank(own) {
+        if place.is_some() && (is_sea || !row.is_offshore) && rank(row) < rank(own) {
             best = Some(row);
         }
     }
@@ -172,7 +288,7 @@ mod tests {
 
     fn shift(src: u32, dst: u32, place: [f64; 2]) -> Result<Option<DatumShift>, Missing> {
         let [src, dst] = [src, dst].map(|code| Definition::of_code(Id::epsg(code)).unwrap());
-        choose(&src, &dst, Some(place), false).map(|(_, shift)| shift)
+        choose(&src, &dst, Some(place), false, None).map(|(_, shift)| shift)
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl Params {
             let word = word.strip_prefix('+').unwrap_or(word);
             match word.split_once('=') {
                 Some(("proj", name)) => proj = Some(name),
-                Some(("shape" | "sweep", _)) | None => flags.push(word),
+                // A sphere of the ellipsoid's own radius.
+                Some(("shape" | "sweep", _) | ("f", "0")) | None => flags.push(word),
                 Some((name, value)) => values.push((name, value.parse().ok()?)),
             }
         }
@@ -125,8 +126,13 @@ impl Params {
                 }
                 self.set("lat_2", first);
             }
-            "omerc" if self.has("alpha") && !self.has("gamma") => {
-                self.set("gamma", self.value("alpha"));
+            "omerc" if self.has("alpha") => {
+                // ESRI writes what lies west of north as negative.
+                let alpha = self.value("alpha").rem_euclid(360.0);
+                let gamma =
+                    if self.has("gamma") { self.value("gamma").rem_euclid(360.0) } else { alpha };
+                self.set("alpha", alpha);
+                self.set("gamma", gamma);
             }
             // The formulas of the plain Mercator have no origin of latitude.
             "webmerc" => self.values.retain(|(name, _)| !matches!(name.as_str(), "k" | "lat_ts")),
@@ -146,7 +152,11 @@ impl Params {
                 *value = (*value + 180.0).rem_euclid(360.0) - 180.0;
             }
         }
-        self.values.retain(|(name, value)| *value != if name == "k" { 1.0 } else { 0.0 });
+        // An angle of 0 between the axes is not that of the line, which is what is taken without one.
+        let is_oblique = self.proj == "omerc";
+        self.values.retain(|(name, value)| {
+            *value != if name == "k" { 1.0 } else { 0.0 } || (is_oblique && name == "gamma")
+        });
         self.values.sort_by(|a, b| a.0.cmp(&b.0));
         self.values.dedup_by(|a, b| a.0 == b.0);
     }

@@ -12,7 +12,6 @@ const ELLIPSOIDS: &[(&str, u32)] = &[
     ("grs80", 7019),
     ("wgs72", 7043),
     ("wgs66", 7025),
-    ("wgs60", 7025),
     ("grs67", 7036),
     ("intl", 7022),
     ("clrk66", 7008),
@@ -31,8 +30,33 @@ const ELLIPSOIDS: &[(&str, u32)] = &[
     ("evrst69", 7056),
     ("evrstss", 7016),
     ("nwl9d", 7025),
-    ("plessis", 7027),
     ("hough", 7053),
+];
+
+/// PROJ's ellipsoids that EPSG does not have, or not with these axes: semi-major axis and inverse flattening.
+const MORE_ELLIPSOIDS: &[(&str, [f64; 2])] = &[
+    ("merit", [6_378_137.0, 298.257]),
+    ("sgs85", [6_378_136.0, 298.257]),
+    ("iau76", [6_378_140.0, 298.257]),
+    ("apl4.9", [6_378_137.0, 298.25]),
+    ("andrae", [6_377_104.43, 300.0]),
+    ("danish", [6_377_019.256_3, 300.0]),
+    ("gsk2011", [6_378_136.5, 298.256_415_1]),
+    ("cpm", [6_375_738.7, 334.29]),
+    ("delmbr", [6_376_428.0, 311.5]),
+    ("engelis", [6_378_136.05, 298.2566]),
+    ("fschr60", [6_378_166.0, 298.3]),
+    ("fschr60m", [6_378_155.0, 298.3]),
+    ("fschr68", [6_378_150.0, 298.3]),
+    ("kaula", [6_378_163.0, 298.24]),
+    ("lerch", [6_378_139.0, 298.257]),
+    ("mprts", [6_397_300.0, 191.0]),
+    ("new_intl", [6_378_157.5, 298.249_615_390_013_5]),
+    ("plessis", [6_376_523.0, 308.640_997_095_837_35]),
+    ("pz90", [6_378_136.0, 298.25784]),
+    ("seasia", [6_378_155.0, 298.300_000_240_865_7]),
+    ("walbeck", [6_376_896.0, 302.780_000_181_656_36]),
+    ("wgs60", [6_378_165.0, 298.3]),
 ];
 
 /// PROJ's `+datum=`: name, EPSG code of the datum, and the shift to WGS 84 where PROJ gives one.
@@ -204,6 +228,7 @@ fn projection(proj: &str, words: &Words<'_>) -> Result<Params, String> {
     let mut flags = Vec::new();
     for (name, value) in &words.0 {
         match (*name, value) {
+            ("f", Some("0")) if proj == "ortho" => flags.push("f=0".to_owned()),
             (name, _) if OTHERS.contains(&name) => {}
             ("o_proj", Some(value)) => flags.push(format!("o_proj={value}")),
             ("shape" | "sweep", Some(value)) => flags.push(format!("{name}={value}")),
@@ -284,8 +309,10 @@ fn ellipsoid(words: &Words<'_>) -> Result<[f64; 2], String> {
         Some("sphere") => Some([6_370_997.0, 0.0]),
         Some(name) => {
             let code = ELLIPSOIDS.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
-            let code = code.ok_or_else(|| format!("+ellps={name} is not known"))?.1;
-            table::ellipsoid(Id::epsg(code))
+            let more = MORE_ELLIPSOIDS.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+            let own = code.and_then(|(_, code)| table::ellipsoid(Id::epsg(*code)));
+            let own = own.or(more.map(|(_, ellipsoid)| *ellipsoid));
+            Some(own.ok_or_else(|| format!("+ellps={name} is not known"))?)
         }
     };
     if let Some(a) = words.number("a")? {

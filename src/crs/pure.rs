@@ -210,8 +210,11 @@ fn turn_axes(axes: [u8; 2], [x, y]: [f64; 2]) -> [f64; 2] {
 
 fn projected(projection: &Projection, ellipsoid: [f64; 2]) -> Result<Map, String> {
     let [a, inverse] = ellipsoid;
-    let shape =
-        if inverse == 0.0 { format!("+a={a} +b={a}") } else { format!("+a={a} +rf={inverse}") };
+    let shape = if inverse == 0.0 || projection.params.is("f=0") {
+        format!("+a={a} +b={a}")
+    } else {
+        format!("+a={a} +rf={inverse}")
+    };
     let params = &projection.params;
     // PROJ's Krovak has its own default of the scale.
     let scale = if params.proj == "krovak" && !params.has("k") { " +k=1" } else { "" };

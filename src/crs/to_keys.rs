@@ -258,7 +258,7 @@ fn geotiff_method(
         "cass" if !params.is("hyperbolic") => (18, NATURAL),
         "gnom" => (19, CENTER),
         "mill" if params.is("R_A") || is_sphere => (20, CENTER),
-        "ortho" => (21, CENTER),
+        "ortho" if !params.is("f=0") => (21, CENTER),
         "poly" => (22, NATURAL),
         "robin" => (23, CENTER),
         "sinu" => (24, CENTER),

@@ -83,7 +83,13 @@ impl Transformer {
 
     fn pure(src: &Crs, dst: &Crs, options: &TransformOptions) -> Result<Transformer> {
         let (from, to) = (understood(src)?, understood(dst)?);
-        let way = operation::choose(from, to, options.place, options.allow_ballpark);
+        let way = operation::choose(
+            from,
+            to,
+            options.place,
+            options.allow_ballpark,
+            options.grids.as_deref(),
+        );
         let (steps, shift) = way.map_err(|missing| refuse(src, dst, &missing))?;
         let engine = Pure::new([from, to], steps).map_err(|(end, reason)| match end {
             End::Source => beyond(src, &reason),
@@ -235,7 +241,6 @@ const ELSEWHERE: &str = if cfg!(feature = "proj") {
 };
 
 /// The default engine's refusal, and PROJ's.
-#[expect(clippy::needless_pass_by_value, reason = "made for `map_err`")]
 fn both(first: Error, second: &Error) -> Error {
     let (ErrorKind::Input(a), ErrorKind::Input(b)) = (first.kind(), second.kind()) else {
         return first;

@@ -339,7 +339,7 @@ fn ignorable(plain: &str, value: f64) -> bool {
         // Of ESRI's Krovak, and of its Web Mercator.
         "xscale" => close(value.abs(), 1.0),
         "yscale" => close(value, 1.0),
-        "auxiliaryspheretype" | "option" => true,
+        "auxiliaryspheretype" => true,
         "projectionplaneoriginheight" | "ellipsoidalheightofprojectioncentre" => value == 0.0,
         _ => false,
     }

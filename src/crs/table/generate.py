@@ -210,6 +210,10 @@ for auth, code, name, b_auth, b_code, c_auth, c_code, deprecated in query(
     text = crs.to_proj4() or "" if projection_of(crs) else ""
     axis = re.search(r"\+axis=(\S+)", text)
     kind = axis[1][:2] if axis and axis[1] not in ("enu", "neu") else "en"
+    # Of these two the string leaves the axes out, and the pipeline does not.
+    kind = "sw" if (auth, code) in (("EPSG", "8044"), ("EPSG", "8045")) else kind
+    area = (crs.area_of_use.name if crs.area_of_use else "").lower()
+    sea = ("offshore" in area or "continental shelf" in area) and "onshore" not in area
     base = crs.geodetic_crs
     base_auth = base.to_authority()
     if base_auth and base_auth[0] in AUTHORITIES:
@@ -219,7 +223,7 @@ for auth, code, name, b_auth, b_code, c_auth, c_code, deprecated in query(
     else:
         continue
     put("C" + ident(auth, code), "P", name, b, projection_of(crs), unit_code, repr(unit), kind, box(crs),
-        0 if letters_ == "en" and deprecated == "0" else 1)
+        0 if letters_ == "en" and deprecated == "0" else 1, *(["o"] if sea else []))
     count += 1
 print(count, "projected")
 for auth, code, name, d_auth, d_code, c_auth, c_code in query(
@@ -291,6 +295,8 @@ def steps_of(definition):
             steps.append("g:" + ",".join(number(a) for a in v))
         elif proj is not None and proj not in HARMLESS:
             steps.append("!" + proj)
+    if not steps and definition.count("proj=cart") == 2:
+        return "h:0,0,0"  # from one ellipsoid to another
     return "+".join(steps)
 
 
@@ -340,6 +346,13 @@ for source, target in sorted(pairs):
     text = operations(crs_of(source), crs_of(target))
     if text:
         put(f"O{datum_key(source)}>{datum_key(target)}", text)
+
+# ESRI's maps of a sphere on an ellipsoid, whose word belongs to the ellipsoid elsewhere.
+for key in ("CR102035", "CR102037"):
+    lines[key] = lines[key].replace("+proj=ortho ", "+proj=ortho +f=0 ")
+# A longitude rotation, which PROJ hides in a step of longlat: Tokyo 1892 to Tokyo's meridian of 1918.
+rotation = "OE001048>E006326"
+lines[rotation] = lines[rotation].replace("|h:", "|g:10.405,0+h:", 1)
 
 blocks, current, size = [], [], 0
 for key in sorted(lines, key=lambda k: k.encode()):

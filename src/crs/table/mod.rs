@@ -71,6 +71,8 @@ pub(super) struct CrsRow {
     pub(super) kind: CrsKindRow,
     /// Not deprecated, and easting first: the one to take among several with one meaning.
     pub(super) is_preferred: bool,
+    /// A map of the sea.
+    pub(super) is_offshore: bool,
 }
 
 /// What a CRS is made of.
@@ -127,6 +129,30 @@ pub(super) struct OperationRow {
     pub(super) is_offshore: bool,
 }
 
+/// A way from one datum to another by a grid file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct GridRow {
+    pub(super) name: &'static str,
+    pub(super) accuracy_m: Option<f64>,
+    pub(super) area: [f64; 4],
+    pub(super) file: &'static str,
+}
+
+/// The operations by NTv2 grids from a datum to another.
+pub(super) fn grid_operations(from: Id, to: Id) -> impl Iterator<Item = GridRow> {
+    const ROWS: &str = include_str!("grids.tsv");
+    ROWS.lines().filter(|line| !line.starts_with('#')).filter_map(move |line| {
+        let mut fields = line.split('\t');
+        let mut id = || Some(main_datum(Id::epsg(fields.next()?.parse().ok()?)));
+        if id()? != from || id()? != to {
+            return None;
+        }
+        let name = fields.next()?;
+        let accuracy_m = fields.next()?.parse().ok();
+        Some(GridRow { name, accuracy_m, area: parse_box(fields.next()?)?, file: fields.next()? })
+    })
+}
+
 /// The CRS with a code.
 pub(super) fn crs(id: Id) -> Option<CrsRow> {
     parse_crs(&fields(&id.key('C'))?.iter().map(String::as_str).collect::<Vec<_>>())
@@ -155,7 +181,8 @@ fn parse_crs(fields: &[&str]) -> Option<CrsRow> {
         _ => CrsKindRow::Geocentric,
     };
     let rank = if text(0) == "P" { 8 } else { 7 };
-    Some(CrsRow { name: text(1).to_owned(), kind, is_preferred: text(rank) == "0" })
+    let is_offshore = text(0) == "P" && text(9) == "o";
+    Some(CrsRow { name: text(1).to_owned(), kind, is_preferred: text(rank) == "0", is_offshore })
 }
 
 fn parse_box(text: &str) -> Option<[f64; 4]> {
