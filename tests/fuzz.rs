@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 mod targets;
 
 /// Inputs in fixtures/fuzz: the first byte names the target.
-const CORPUS: usize = 1;
+const CORPUS: usize = 2;
 /// Mutated inputs in all.
 const CASES: u32 = 200_000;
 /// An input must be done within this time.

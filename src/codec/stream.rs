@@ -20,11 +20,7 @@ pub fn reader(compression: Compression, stored: Box<dyn BufRead + Send>) -> Box<
     match compression {
         Compression::None => Box::new(stored),
         Compression::Deflate => Box::new(flate2::bufread::ZlibDecoder::new(stored)),
-        Compression::Lzw => Box::new(LzwReader {
-            decoder: weezl::decode::Decoder::with_tiff_size_switch(BitOrder::Msb, 8),
-            stored,
-            done: false,
-        }),
+        Compression::Lzw => Box::new(LzwReader { decoder: None, stored, done: false }),
         Compression::PackBits => Box::new(PackBitsReader { stored, run: Run::Literal(0) }),
         Compression::Zstd => Box::new(ZstdReader { stored: Some(stored), decoder: None }),
         #[cfg(feature = "lzma")]
@@ -38,17 +34,43 @@ pub fn reader(compression: Compression, stored: Box<dyn BufRead + Send>) -> Box<
 }
 
 struct LzwReader {
-    decoder: weezl::decode::Decoder,
+    /// Made when the first bytes are there.
+    decoder: Option<weezl::decode::Decoder>,
     stored: Box<dyn BufRead + Send>,
     done: bool,
 }
 
+impl LzwReader {
+    /// A decoder for what begins with these bytes: streams of before 1992 have their bits the other way
+    /// round and change the width of codes later (as in [`crate::codec::Decoder`]).
+    fn decoder_for(first: &[u8]) -> weezl::decode::Decoder {
+        match first {
+            [0, second, ..] if second & 1 != 0 => weezl::decode::Decoder::new(BitOrder::Lsb, 8),
+            _ => weezl::decode::Decoder::with_tiff_size_switch(BitOrder::Msb, 8),
+        }
+    }
+
+    /// Puts the first two bytes in front of the rest, whatever pieces they come in.
+    fn begin(&mut self) -> io::Result<()> {
+        let mut first = Vec::new();
+        self.stored.by_ref().take(2).read_to_end(&mut first)?;
+        self.decoder = Some(LzwReader::decoder_for(&first));
+        let rest = std::mem::replace(&mut self.stored, Box::new(io::empty()));
+        self.stored = Box::new(io::Cursor::new(first).chain(rest));
+        Ok(())
+    }
+}
+
 impl Read for LzwReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.decoder.is_none() {
+            self.begin()?;
+        }
+        let Some(decoder) = &mut self.decoder else { return Ok(0) };
         while !self.done && !out.is_empty() {
             let input = self.stored.fill_buf()?;
             let ended = input.is_empty();
-            let result = self.decoder.decode_bytes(input, out);
+            let result = decoder.decode_bytes(input, out);
             self.stored.consume(result.consumed_in);
             match result
                 .status
@@ -163,6 +185,18 @@ mod tests {
             }
         }
         assert_eq!(cases, 15);
+    }
+
+    #[test]
+    fn lzw_of_old_is_streamed_too() {
+        let raw: Vec<u8> = (0..200_000u32).map(|i| (i.wrapping_mul(i) / 977) as u8).collect();
+        let stored = weezl::encode::Encoder::new(BitOrder::Lsb, 8).encode(&raw).unwrap();
+        for piece in [1usize, 2, 999] {
+            let input = io::BufReader::with_capacity(piece, io::Cursor::new(stored.clone()));
+            let mut found = vec![0; raw.len()];
+            reader(Compression::Lzw, Box::new(input)).read_exact(&mut found).unwrap();
+            assert!(found == raw, "in pieces of {piece}");
+        }
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl Demand {
             (true, true) => group,
             (true, false) => u64::from(self.bands),
         };
-        let reading = stored + decoded * (held + 1 + u64::from(chunky));
+        let reading = stored + needs.scratch + decoded * (held + 1 + u64::from(chunky));
         let reading = reading + if self.copies { (decoded + stored) * held } else { 0 };
         let interleaved = if self.pixel_interleaved { block_samples } else { 0 };
         // While a block is encoded with LZW it may come to half as much again as it has bytes.
@@ -346,6 +346,8 @@ struct SourceNeeds {
     largest: usize,
     /// Bytes of the largest stored block.
     stored: u64,
+    /// Most bytes that a decoder takes beside its block.
+    scratch: u64,
     planar: bool,
     chunky: bool,
     masked: bool,
@@ -371,6 +373,7 @@ impl SourceNeeds {
                     (needs.decoded, needs.largest) = (layout.max_decoded_bytes(), id);
                 }
                 needs.stored = needs.stored.max(layout.max_stored_bytes);
+                needs.scratch = needs.scratch.max(layout.scratch_bytes());
             }
             needs.planar |= image.planar;
             needs.chunky |= !image.planar && image.bands > 1;
@@ -467,6 +470,29 @@ mod tests {
         let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let kib: u64 = total.unwrap().trim().trim_end_matches(" kB").parse().unwrap();
         assert!(available <= kib * 1024);
+    }
+
+    #[cfg(all(feature = "jpeg", feature = "webp", feature = "lerc"))]
+    #[test]
+    fn what_decoders_take_is_counted() {
+        // Bytes of scratch for each sample of a block: a plane and two bytes of coefficients; a copy and two
+        // more; two copies of four bytes; none.
+        let table = [
+            ("odd/jpeg_ycbcr", 3),
+            ("odd/webp_lossy", 3),
+            ("odd/lerc_float32", 8),
+            ("sources/relief_1", 0),
+        ];
+        for (name, each) in table {
+            let path = format!("{}/fixtures/{name}.tif", env!("CARGO_MANIFEST_DIR"));
+            let source = crate::source::open::open_source(Path::new(&path)).unwrap();
+            let image = &source.dataset.image;
+            let samples = image.max_decoded_bytes() / image.dtype.size() as u64;
+            let mosaic =
+                Mosaic::new(vec![source], &crate::mosaic::MosaicOptions::default()).unwrap();
+            let needs = SourceNeeds::new(&mosaic, 64);
+            assert_eq!(needs.scratch, samples * each, "{name}");
+        }
     }
 
     #[test]

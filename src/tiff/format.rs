@@ -99,7 +99,10 @@ impl Format {
         match self.compression {
             scheme if scheme.is_fax() && self.bits != 1 => refuse("samples"),
             Compression::Jpeg
-                if !matches!((self.dtype, self.bits), (DataType::U8, 8) | (DataType::U16, 12)) =>
+                if !matches!(
+                    (self.dtype, self.bits),
+                    (DataType::U8 | DataType::I8, 8) | (DataType::U16, 12)
+                ) =>
             {
                 refuse("samples")
             }

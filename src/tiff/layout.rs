@@ -415,6 +415,26 @@ impl Layout {
         samples.saturating_mul(self.dtype.size() as u64)
     }
 
+    /// Bytes that a decoder takes beside the decoded block, at most, where its kind of stream needs any.
+    pub(crate) fn scratch_bytes(&self) -> u64 {
+        let decoded = self.max_decoded_bytes();
+        let samples = decoded / self.dtype.size() as u64;
+        let decoder = match self.compression {
+            // Planes of whole components, and the coefficients of a progressive stream.
+            Compression::Jpeg => decoded.saturating_add(samples.saturating_mul(2)),
+            // Pixels before they are taken apart, and what the decoder works in.
+            Compression::WebP => decoded.saturating_mul(3),
+            // Samples of all bands; the blob within Deflate or Zstandard.
+            Compression::Lerc => decoded.saturating_mul(2),
+            _ => 0,
+        };
+        let reversed = self.params.as_ref().is_some_and(|params| params.reversed_bits);
+        let packed = self.packing != Packing::Whole;
+        decoder
+            .saturating_add(if packed { self.rows_bytes(u64::from(self.rows)) } else { 0 })
+            .saturating_add(if reversed { self.max_stored_bytes } else { 0 })
+    }
+
     /// Index of the access block `(bx, by)` of a plane; the plane is 0 for chunky images.
     pub fn block_index(&self, bx: u32, by: u32, plane: u32) -> u64 {
         u64::from(plane) * self.blocks_in_plane()
