@@ -139,3 +139,73 @@ fn what_is_no_geotiff_is_a_fault() {
     assert_eq!(env.run(&["verify", "x.tif"]).code, Some(1));
     assert_eq!(env.run(&["verify", "missing.tif"]).code, Some(1));
 }
+
+/// Without a receipt the inputs can be named; what differs from what they give is found.
+#[test]
+fn inputs_that_are_named_give_the_same_samples() {
+    let mut cases = 0;
+    for layout in [
+        &["-c", "32"][..],
+        &["-c", "16", "--cog"],
+        &["-c", "32", "--overviews", "--mask"],
+        &["-c", "32", "--alpha", "--interleave", "pixel"],
+        &["-c", "32", "--overlap", "mean", "--dtype", "f32"],
+        &["-c", "16", "--on-nodata-clash", "nudge", "--nodata", "1234"],
+        &["-c", "32", "--res", "7", "--resampling", "cubic"],
+        &["-c", "32", "--crs", "EPSG:4326", "--resampling", "bilinear"],
+        &["-c", "16", "--sparse", "--memory", "64M", "--threads", "3"],
+    ] {
+        let (env, whole) = env_with_output(layout);
+        let pixels = ["--overlap", "--dtype", "--on-nodata-clash", "--resampling"];
+        let pairs = layout.windows(2).filter(|pair| pixels.contains(&pair[0])).flatten().copied();
+        let args: Vec<&str> =
+            ["verify", "out.tif", "a.tif", "b.tif", "--json"].into_iter().chain(pairs).collect();
+        let run = env.ok(&args);
+        assert!(run.stdout.contains("\"faults\":0"), "{layout:?}: {}", run.stdout);
+        assert!(!run.stdout.contains("\"blocks_rederived\":0"), "{layout:?}: {}", run.stdout);
+        let by_receipt = ["verify", "out.tif", "--receipt", "r.json", "--rederive", "--json"];
+        let run = env.ok(&by_receipt);
+        assert!(run.stdout.contains("\"faults\":0"), "{layout:?}: {}", run.stdout);
+        // One sample of one input.
+        let mut other = Geotiff::new(64, 48, 2, 2).moved(50.0, 0.0);
+        other.nodata = Some("0".into());
+        other.set(3, 3, 0);
+        other.set(40, 30, 900);
+        other.write(&env.path("b.tif"));
+        assert_eq!(env.run(&args).code, Some(1), "{layout:?}");
+        assert_eq!(fs::read(env.path("out.tif")).unwrap(), whole);
+        cases += 1;
+    }
+    assert_eq!(cases, 9);
+    let (env, _) = env_with_output(LAYOUTS[0]);
+    let run = env.run(&["verify", "out.tif", "a.tif", "--rederive", "1", "--json"]);
+    assert!(
+        run.stdout.contains("\"blocks_rederived\":1,")
+            || run.stdout.contains("\"blocks_rederived\":1}")
+    );
+    env.fails(&["verify", "out.tif", "missing.tif"], 2, &["missing.tif"]);
+    env.fails(&["verify", "out.tif", "a.tif", "--rederive", "0"], 2, &["--rederive"]);
+}
+
+/// Each byte of a small file, one after the other.
+#[test]
+fn every_byte_of_a_small_file_counts() {
+    let env = TestEnv::new();
+    Geotiff::new(20, 18, 1, 5).write(&env.path("a.tif"));
+    for (name, more) in [("p.tif", &["-c", "16"][..]), ("c.tif", &["-c", "16", "--cog"])] {
+        let fixed = ["mosaic", "a.tif", "-o", name, "-q", "--receipt", "r.json", "--overwrite"];
+        env.ok(&[&fixed[..], more].concat());
+        let whole = fs::read(env.path(name)).unwrap();
+        for at in 0..whole.len() {
+            // All of the tables and directories, a part of the streams.
+            if at % 3 != 0 && at > 700 {
+                continue;
+            }
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            fs::write(env.path(name), &bytes).unwrap();
+            let run = env.run(&["verify", name, "--receipt", "r.json"]);
+            assert_eq!(run.code, Some(1), "{name}: byte {at}: {}", run.stdout);
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub(crate) enum Command {
     /// Print the values of all bands at points
     Sample(SampleArgs),
     /// Check a GeoTIFF: its structure, that every block decodes, its statistics; with a receipt all bytes
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Save the virtual mosaic as JSON, to open it at once later, or as a VRT for GDAL
     Index(Box<IndexArgs>),
     /// Show what a mosaic would be, what it would cost, and what is wrong, without writing it
@@ -379,14 +379,32 @@ pub(crate) struct VerifyArgs {
     /// GeoTIFF to check
     pub(crate) file: PathBuf,
 
+    /// Inputs that it was made of: its blocks are rendered anew from them on its grid, and compared; the
+    /// options of the run that bear on pixels (--overlap, --resampling, …) are to be given again
+    #[arg(value_name = "IN")]
+    pub(crate) inputs: Vec<PathBuf>,
+
     /// Receipt of the run that wrote it: digests of all bytes
     #[arg(long, value_name = "FILE.json")]
     pub(crate) receipt: Option<PathBuf>,
 
-    /// Render blocks anew from the inputs that the receipt names, and compare: so many, spread evenly,
-    /// or all
-    #[arg(long, value_name = "N", requires = "receipt", num_args = 0..=1, default_missing_value = "all")]
+    /// Render blocks anew from the inputs, which are else those that the receipt names, and compare: so
+    /// many, spread evenly, or all [default: all if inputs are named, else none]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "all",
+          value_parser = values::number_or_all)]
     pub(crate) rederive: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+
+    #[command(flatten)]
+    pub(crate) grid: GridArgs,
+
+    #[command(flatten)]
+    pub(crate) pixels: PixelArgs,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 
     /// Print one JSON object
     #[arg(long)]

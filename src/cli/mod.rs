@@ -15,6 +15,7 @@ mod plan;
 mod preview;
 mod progress;
 mod receipt;
+mod rederive;
 pub(crate) mod report;
 mod sample;
 mod values;

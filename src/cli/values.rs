@@ -237,6 +237,15 @@ pub(crate) fn coordinate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a number".to_owned())
 }
 
+/// A number above 0, or `all`.
+pub(crate) fn number_or_all(text: &str) -> Result<String, String> {
+    match text.parse::<u64>() {
+        Ok(1..) => Ok(text.into()),
+        _ if text == "all" => Ok(text.into()),
+        _ => Err("give a number above 0, or all".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,27 +3,21 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::anyhow;
-use clap::Parser as _;
 use serde_json::json;
-use smalti::engine::Reader;
 use smalti::engine::stats::BandStats;
 use smalti::error::{Result, ResultExt as _};
-use smalti::geometry::Window;
-use smalti::io::{IoMode, ReadAt as _};
-use smalti::mosaic::Mosaic;
+use smalti::io::ReadAt as _;
 use smalti::ordered::{self, run_ordered, thread_count};
-use smalti::raster::AnyRaster;
 use smalti::source::open::{open_any, stamp_of};
 use smalti::tiff::inventory::{self, Image};
 use smalti::tiff::layout::Extent;
 use smalti::tiff::reader::{ReadOptions, Scratch};
 
-use crate::cli::args::{Cli, Command, VerifyArgs};
+use crate::cli::args::VerifyArgs;
 use crate::cli::output::{clean, print};
 use crate::cli::receipt::{self, Receipt};
 use crate::cli::report::{Exit, Failure, Phase, count};
-use crate::cli::{config, inputs, pixels};
+use crate::cli::{pixels, rederive};
 
 /// Faults that are listed; beyond that they are only counted.
 const MOST_LISTED: usize = 50;
@@ -61,11 +55,8 @@ pub(crate) fn run(args: &VerifyArgs) -> std::result::Result<Exit, Failure> {
     }
     if let Some(receipt) = &receipt {
         compare(&args.file, receipt, &mut found);
-        if let Some(wanted) = &args.rederive {
-            let failed = |error| Failure::new(error, Phase::Running);
-            rederive(args, receipt, wanted, &mut found).map_err(failed)?;
-        }
     }
+    rederive_blocks(args, receipt.as_ref(), &mut found)?;
     report(args, &found)?;
     Ok(if found.count == 0 { Exit::Done } else { Exit::Failed })
 }
@@ -104,6 +95,31 @@ fn report(args: &VerifyArgs, found: &Findings) -> std::io::Result<()> {
         text += &format!("{} rendered anew and compared\n", count(found.rederived, "block"));
     }
     print(&text)
+}
+
+/// Renders blocks anew: from the inputs that are named, or those of the receipt if that is asked for.
+fn rederive_blocks(
+    args: &VerifyArgs,
+    receipt: Option<&Receipt>,
+    found: &mut Findings,
+) -> std::result::Result<(), Failure> {
+    let expected = match (receipt, args.inputs.is_empty() && args.input.input_list.is_none()) {
+        (_, false) => rederive::of_inputs(args)?,
+        (Some(receipt), true) if args.rederive.is_some() => match rederive::of_receipt(receipt) {
+            Ok(expected) => expected,
+            Err(failure) => {
+                found.fault(format!("the inputs of the receipt: {:#}", failure.error));
+                return Ok(());
+            }
+        },
+        _ => return Ok(()),
+    };
+    let wanted = args.rederive.as_deref().unwrap_or("all");
+    let outcome = rederive::compare(&args.file, &expected, wanted, args)
+        .map_err(|error| Failure::new(error, Phase::Running))?;
+    found.rederived = outcome.blocks;
+    outcome.faults.into_iter().for_each(|fault| found.fault(fault));
+    Ok(())
 }
 
 /// Directories, tables, and every block of every image.
@@ -281,81 +297,4 @@ fn compare(path: &Path, receipt: &Receipt, found: &mut Findings) {
             found.notes.push(format!("{}: missing, or changed since", source.path));
         }
     }
-}
-
-/// The mosaic that a receipt's command line describes.
-fn mosaic_of(receipt: &Receipt) -> std::result::Result<Mosaic, Failure> {
-    let line = std::iter::once("smalti".to_owned()).chain(receipt.arguments.iter().cloned());
-    let cli = Cli::try_parse_from(line).map_err(|error| Failure::usage(anyhow!("{error}")))?;
-    let Command::Mosaic(args) = cli.command else {
-        return Err(Failure::usage(anyhow!("the receipt is not that of a mosaic")));
-    };
-    let mut options = config::mosaic_options(&args.input, &args.grid, &args.pixels)?;
-    let entries = inputs::gather(&args.inputs, &args.input)?;
-    inputs::take_hints(&entries.hints, &args.grid, &mut options);
-    let opened = inputs::open(&entries, &args.input, &args.run, options.overlap, &())?;
-    Ok(Mosaic::new(opened.sources, &options)?)
-}
-
-/// Renders blocks anew and compares their samples with those of the file.
-fn rederive(
-    args: &VerifyArgs,
-    receipt: &Receipt,
-    wanted: &str,
-    found: &mut Findings,
-) -> Result<()> {
-    let mosaic = match mosaic_of(receipt) {
-        Ok(mosaic) => mosaic,
-        Err(failure) => {
-            found.fault(format!("the inputs of the receipt: {:#}", failure.error));
-            return Ok(());
-        }
-    };
-    let file = File::open(&args.file).at(&args.file)?;
-    let Ok(images) = inventory::images(&file) else { return Ok(()) };
-    let Some(image) = images.first() else { return Ok(()) };
-    let layout = &image.layout;
-    if layout.size != mosaic.grid.size || layout.dtype != mosaic.dtype {
-        found.fault("the inputs give a mosaic of another size or type now");
-        return Ok(());
-    }
-    let blocks = layout.blocks_in_plane();
-    let number = wanted.parse().unwrap_or(blocks).clamp(1, blocks);
-    let reader = Reader::new(&mosaic, 256 << 20, IoMode::Auto);
-    let mut scratch = Scratch::default();
-    for index in 0..number {
-        let block = index * blocks / number;
-        let across = u64::from(layout.across());
-        let window = layout.block_window((block % across) as u32, (block / across) as u32);
-        let (pixels, _) = reader.read(window)?;
-        let planes = if layout.planar { u64::from(layout.bands) } else { 1 };
-        for plane in 0..planes {
-            let Ok(stored) = image.decode(&file, plane * blocks + block, &mut scratch) else {
-                continue;
-            };
-            let first = if layout.planar { plane as u32 } else { 0 };
-            if !same(&pixels, &stored, first, window) {
-                found.fault(format!("block {block}: its inputs give other samples"));
-            }
-        }
-        found.rederived += 1;
-    }
-    Ok(())
-}
-
-/// Whether a rendered window has the samples of a decoded block, from band `first` on.
-fn same(pixels: &AnyRaster, stored: &AnyRaster, first: u32, window: Window) -> bool {
-    let sample = pixels.dtype().size();
-    let plane = |raster: &AnyRaster, band: u32| {
-        let count = raster.size().pixels() as usize * sample;
-        raster.as_bytes()[band as usize * count..][..count].to_vec()
-    };
-    // An alpha band that was added has no band in the mosaic.
-    let bands = stored.bands().min(pixels.bands().saturating_sub(first));
-    let (width, stride) = (window.width as usize * sample, stored.size().width as usize * sample);
-    (0..bands).all(|band| {
-        let (ours, theirs) = (plane(pixels, first + band), plane(stored, band));
-        (0..window.height as usize)
-            .all(|row| ours[row * width..][..width] == theirs[row * stride..][..width])
-    })
 }

@@ -13,7 +13,7 @@ use crate::source::{Among, Pick, Rescale, Source, SourceNodata, View};
 const MOST_BANDS: usize = 65_535;
 
 /// Alpha of an opaque pixel, as gdalwarp writes it: the largest value of 8- and 16-bit types, else 255.
-pub(crate) fn opaque_alpha(dtype: DataType) -> f64 {
+pub fn opaque_alpha(dtype: DataType) -> f64 {
     match dtype {
         DataType::U16 => f64::from(u16::MAX),
         DataType::I16 => f64::from(i16::MAX),

@@ -12,6 +12,8 @@ pub mod reproject;
 pub mod target;
 pub mod vrt_out;
 
+pub use bands::opaque_alpha;
+
 use std::sync::Arc;
 
 use crate::error::{Error, InputError, Result};
