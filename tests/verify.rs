@@ -209,3 +209,17 @@ fn every_byte_of_a_small_file_counts() {
         }
     }
 }
+
+/// Readers make do with any count of an uncompressed block; here it must be right.
+#[test]
+fn counts_of_uncompressed_blocks_are_checked_without_a_receipt() {
+    let (env, whole) = env_with_output(&["-c", "32", "--compress", "none"]);
+    let [_, counts] = tables(&whole);
+    let blocks = 2 * 4 * 2;
+    for at in counts..counts + 4 * blocks {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(env.path("out.tif"), &bytes).unwrap();
+        assert_eq!(env.run(&["verify", "out.tif"]).code, Some(1), "byte {at}");
+    }
+}

@@ -8,6 +8,7 @@
 //! ```
 
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,35 @@ pub(crate) struct ImageEntry {
     pub(crate) kind: u64,
     pub(crate) width: u32,
     pub(crate) height: u32,
-    pub(crate) blocks: Vec<String>,
+    pub(crate) blocks: Vec<BlockSum>,
+}
+
+/// SHA-256 of a block, none if it is not stored. As text in hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockSum(Option<[u8; 32]>);
+
+impl Serialize for BlockSum {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0.map_or_else(String::new, |sum| hex(&sum)))
+    }
+}
+
+impl<'a> Deserialize<'a> for BlockSum {
+    fn deserialize<D: serde::Deserializer<'a>>(from: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.is_empty() {
+            return Ok(BlockSum(None));
+        }
+        let mut sum = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(serde::de::Error::custom("a digest that is none"));
+        }
+        for (index, byte) in sum.iter_mut().enumerate() {
+            let digits = &text[2 * index..2 * index + 2];
+            *byte = u8::from_str_radix(digits, 16).map_err(serde::de::Error::custom)?;
+        }
+        Ok(BlockSum(Some(sum)))
+    }
 }
 
 /// Digests of a whole file: its images, and what lies between their blocks.
@@ -75,7 +104,7 @@ pub(crate) fn digests(path: &Path) -> Result<Digests> {
     let bytes = file.byte_len().at(path)?;
     let extents = extents(&file, &images).at(path)?;
     let all: Vec<Extent> = extents.iter().flatten().copied().collect();
-    let mut sums: Vec<String> = Vec::with_capacity(all.len());
+    let mut sums: Vec<BlockSum> = Vec::with_capacity(all.len());
     run_ordered(
         all.len().div_ceil(BATCH) as u64,
         ordered::Window::light(thread_count(0)),
@@ -108,7 +137,7 @@ pub(crate) fn digests(path: &Path) -> Result<Digests> {
 pub(crate) fn extents(file: &File, images: &[Image]) -> Result<Vec<Vec<Extent>>> {
     let of = |image: &Image| {
         let mut found = Vec::new();
-        image.for_each_block(file, |_, extent| {
+        image.for_each_block(file, |_, extent, _| {
             found.push(extent);
             Ok(())
         })?;
@@ -117,13 +146,13 @@ pub(crate) fn extents(file: &File, images: &[Image]) -> Result<Vec<Vec<Extent>>>
     images.iter().map(of).collect()
 }
 
-fn sum(file: &File, extent: Extent, buffer: &mut Vec<u8>) -> Result<String> {
+fn sum(file: &File, extent: Extent, buffer: &mut Vec<u8>) -> Result<BlockSum> {
     if extent.len == 0 {
-        return Ok(String::new());
+        return Ok(BlockSum(None));
     }
     buffer.resize(usize::try_from(extent.len).unwrap_or(usize::MAX), 0);
     file.read_exact_at(extent.offset, buffer)?;
-    Ok(hex(&Sha256::digest(&buffer)))
+    Ok(BlockSum(Some(Sha256::digest(&buffer).into())))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -165,13 +194,32 @@ pub(crate) fn write(path: &Path, output: &Path, mosaic: &Mosaic, report: &Report
         images,
         rest,
     };
-    let mut text = serde_json::to_vec_pretty(&receipt).map_err(std::io::Error::other).at(path)?;
-    text.push(b'\n');
     // A receipt belongs to the output of its run, so an older one is replaced.
     let mut file = StagedFile::create(path, true)?;
-    file.write_all_at(0, &text).at(path)?;
+    let mut to = std::io::BufWriter::with_capacity(1 << 18, Appended { file: &mut file, at: 0 });
+    serde_json::to_writer_pretty(&mut to, &receipt).map_err(std::io::Error::other).at(path)?;
+    to.write_all(b"\n").and_then(|()| to.flush()).at(path)?;
+    drop(to);
     file.sync().at(path)?;
     Box::new(file).publish().at(path)
+}
+
+/// Writes one after the other to a file.
+struct Appended<'a> {
+    file: &'a mut StagedFile,
+    at: u64,
+}
+
+impl Write for Appended<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write_all_at(self.at, bytes)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads a receipt.

@@ -22,7 +22,7 @@ use crate::cli::{pixels, rederive};
 /// Faults that are listed; beyond that they are only counted.
 const MOST_LISTED: usize = 50;
 /// Blocks that a thread decodes at once.
-const BATCH: usize = 16;
+const BATCH: u64 = 16;
 
 /// What was found.
 #[derive(Default)]
@@ -128,26 +128,29 @@ fn structure(path: &Path, found: &mut Findings) -> Result<()> {
     let images = inventory::images(&file).at(path)?;
     let extents = receipt::extents(&file, &images).at(path)?;
     overlaps(&extents, found);
+    counts(&file, &images, found).at(path)?;
     framing(&file, &images, &extents, found).at(path)?;
-    let all: Vec<(usize, u64)> = (images.iter().enumerate())
-        .flat_map(|(number, image)| (0..image.blocks()).map(move |block| (number, block)))
+    // The first block of each image among all, and the end.
+    let starts: Vec<u64> = (images.iter().map(Image::blocks).chain([0]))
+        .scan(0, |at, blocks| Some(std::mem::replace(at, *at + blocks)))
         .collect();
-    found.blocks = all.len() as u64;
+    let all = starts.last().copied().unwrap_or(0);
+    found.blocks = all;
     found.sparse = extents.iter().flatten().filter(|extent| extent.len == 0).count() as u64;
     found.blocks -= found.sparse;
     run_ordered(
-        all.len().div_ceil(BATCH) as u64,
+        all.div_ceil(BATCH),
         ordered::Window::light(thread_count(0)),
         &(),
         Scratch::default,
         |scratch, ticket| {
-            let start = ticket.index as usize * BATCH;
-            let batch = &all[start..(start + BATCH).min(all.len())];
-            let decode = |(number, block): &(usize, u64)| {
-                let decoded = images[*number].decode(&file, *block, scratch);
+            let start = ticket.index * BATCH;
+            let decode = |index: u64| {
+                let number = starts.partition_point(|first| *first <= index) - 1;
+                let decoded = images[number].decode(&file, index - starts[number], scratch);
                 decoded.err().map(|error| format!("image {number}: {error}"))
             };
-            Ok(batch.iter().filter_map(decode).collect::<Vec<String>>())
+            Ok((start..(start + BATCH).min(all)).filter_map(decode).collect::<Vec<String>>())
         },
         |_| 0,
         |_, faults| {
@@ -156,6 +159,19 @@ fn structure(path: &Path, found: &mut Findings) -> Result<()> {
         },
     )
     .map(|_| ())
+}
+
+/// Counts that no block can have.
+fn counts(file: &File, images: &[Image], found: &mut Findings) -> Result<()> {
+    for (number, image) in images.iter().enumerate() {
+        image.for_each_block(file, |block, _, is_counted| {
+            if !is_counted {
+                found.fault(format!("image {number}: block {block}: its count of bytes is wrong"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// No byte may belong to two blocks, nor to the header.

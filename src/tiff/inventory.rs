@@ -72,14 +72,15 @@ impl Image {
         self.layout.blocks_in_plane() * planes
     }
 
-    /// Calls `each` with every block's number and place, in their order.
+    /// Calls `each` with every block's number, its place, and whether its count of bytes can be right, in their
+    /// order.
     ///
     /// # Errors
     /// Those of `each`; I/O errors.
     pub fn for_each_block(
         &self,
         source: &dyn ReadAt,
-        mut each: impl FnMut(u64, Extent) -> Result<()>,
+        mut each: impl FnMut(u64, Extent, bool) -> Result<()>,
     ) -> Result<()> {
         let mut pages = HashMap::new();
         for index in 0..self.blocks() {
@@ -91,7 +92,7 @@ impl Image {
                 pages.insert(number, self.layout.read_table_page(source, number)?);
             }
             let page = page.and_then(|number| pages.get(&number));
-            each(index, self.layout.extent(index, page))?;
+            each(index, self.layout.extent(index, page), self.layout.is_counted(index, page))?;
         }
         Ok(())
     }

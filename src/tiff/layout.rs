@@ -482,7 +482,18 @@ impl Layout {
     pub(crate) fn extent(&self, index: u64, page: Option<&TablePage>) -> Extent {
         let (storage, part) = self.storage_of(index);
         let raw = self.storage_block_bytes(storage);
-        let whole = match (page, &self.offsets, &self.counts) {
+        let whole = self.clipped(storage, self.stated(storage, raw, page));
+        match part {
+            Some((skip, len)) if whole.len > 0 && !self.is_streamed() => {
+                Extent { offset: whole.offset + skip, len }
+            }
+            _ => whole,
+        }
+    }
+
+    /// A stored block as the tables have it.
+    fn stated(&self, storage: u64, raw: u64, page: Option<&TablePage>) -> Extent {
+        match (page, &self.offsets, &self.counts) {
             (Some(page), ..) => {
                 extent(&page.offsets, &page.counts, (storage % TABLE_PAGE) as usize, raw)
             }
@@ -492,14 +503,18 @@ impl Layout {
             (None, Table::Inline(offsets), _) => extent(offsets, &[], storage as usize, raw),
             // `table_page` names a page whenever the tables are not in memory.
             _ => Extent { offset: 0, len: 0 },
-        };
-        let whole = self.clipped(storage, whole);
-        match part {
-            Some((skip, len)) if whole.len > 0 && !self.is_streamed() => {
-                Extent { offset: whole.offset + skip, len }
-            }
-            _ => whole,
         }
+    }
+
+    /// Whether the count of a block's bytes is one that a block can have: for an uncompressed one there is no
+    /// other than its size. Readers make do with any.
+    pub(crate) fn is_counted(&self, index: u64, page: Option<&TablePage>) -> bool {
+        let (storage, _) = self.storage_of(index);
+        let raw = self.storage_block_bytes(storage);
+        let len = self.stated(storage, raw, page).len;
+        len == 0
+            || len == raw
+            || (self.compression != Compression::None && len <= self.stored_cap(raw))
     }
 
     /// Most bytes that are read for a block of `raw` bytes: a table that claims more lies, and what
