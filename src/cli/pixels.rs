@@ -121,7 +121,7 @@ fn stored_blocks(source: &Source) -> Result<Option<Vec<u64>>> {
     let mut absent = 0u64;
     let file = File::open(source.path()).at(source.path())?;
     image
-        .for_each_block(&file, |index, extent| {
+        .for_each_block(&file, |index, extent, _| {
             absent += u64::from(extent.len == 0);
             let at = usize::try_from(index / 64).unwrap_or(0);
             bits[at] |= u64::from(extent.len > 0) << (index % 64);
