@@ -175,10 +175,14 @@ pub(crate) struct GridArgs {
           conflicts_with = "resolution")]
     pub(crate) res: Option<PixelSize>,
 
-    /// Extent in the inputs' CRS [default: all inputs]
+    /// Extent in the mosaic's CRS, or that of --bounds-crs [default: all inputs]
     #[arg(long, value_name = "XMIN,YMIN,XMAX,YMAX", allow_hyphen_values = true,
           value_parser = values::bounds)]
     pub(crate) bounds: Option<Bounds>,
+
+    /// CRS of --bounds: the extent is the box, in the mosaic's CRS, of all that lies in them
+    #[arg(long, value_name = "CRS", value_parser = values::crs, requires = "bounds")]
+    pub(crate) bounds_crs: Option<Crs>,
 
     /// Widen the extent to whole multiples of the pixel size
     #[arg(long)]

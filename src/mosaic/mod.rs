@@ -180,6 +180,8 @@ impl Mosaic {
     #[expect(clippy::too_many_lines, reason = "each step needs what the ones before decided")]
     pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
         bands::arrange(&mut sources, options)?;
+        let own_bounds = reproject::own_bounds(&sources, options)?;
+        let options = own_bounds.as_ref().unwrap_or(options);
         let placing = reproject::place(&sources, options)?;
         let seen = placing.seen();
         let Placing { crs, references, places, foreign, candidates, .. } = placing;

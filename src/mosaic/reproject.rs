@@ -12,6 +12,7 @@ use crate::error::{InputError, Result};
 use crate::geometry::{Bounds, GeoTransform, Size};
 use crate::mosaic::agree;
 use crate::mosaic::layer::{self, Placement};
+use crate::mosaic::target::TargetOptions;
 use crate::mosaic::{MosaicOptions, unwrap_antimeridian};
 use crate::source::Source;
 use crate::warp::Warp;
@@ -230,6 +231,33 @@ pub(super) fn place(sources: &[Source], options: &MosaicOptions) -> Result<Placi
         }
     }
     Ok(placing)
+}
+
+/// Options with the bounds in the mosaic's CRS, where they are given in another one; `None` where they are not.
+///
+/// # Errors
+/// [`InputError::Option`] or [`InputError::Extent`] if there are none in the mosaic's CRS.
+pub(super) fn own_bounds(
+    sources: &[Source],
+    options: &MosaicOptions,
+) -> Result<Option<MosaicOptions>> {
+    let (Some(given), Some(from)) = (options.target.bounds, &options.target.bounds_crs) else {
+        return Ok(None);
+    };
+    let Some(to) = target(sources, options)? else {
+        let reason = "the inputs have no CRS; pass --assign-crs".to_owned();
+        return Err(InputError::Option { option: "--bounds-crs", reason }.into());
+    };
+    let reference =
+        GeoTransform::north_up(given.min_x, given.max_y, given.width(), given.height())?;
+    let transform = options.reproject.at(None);
+    let bounds = footprint::bounds_in([from, &to], &reference, [0.0, 0.0, 1.0, 1.0], &transform)?;
+    let Some(bounds) = bounds else {
+        let reason = format!("--bounds: nothing of it has a place in {to}");
+        return Err(InputError::Extent(reason).into());
+    };
+    let target = TargetOptions { bounds: Some(bounds), bounds_crs: None, ..options.target.clone() };
+    Ok(Some(MosaicOptions { target, ..options.clone() }))
 }
 
 fn wanted(options: &MosaicOptions) -> Option<Bounds> {

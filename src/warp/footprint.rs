@@ -1,7 +1,9 @@
 //! Outlines of rasters in another CRS (SPEC §4.2, §4.3, §4.6): their bounding boxes, and the pixel size that keeps their
 //! detail.
 
-use crate::crs::transform::Transformer;
+use crate::crs::Crs;
+use crate::crs::transform::{self, TransformOptions, Transformer};
+use crate::error::Result;
 use crate::geometry::{Bounds, GeoTransform};
 
 /// What a target CRS is like where it meets itself.
@@ -62,6 +64,34 @@ pub fn footprint(
     let pixels = (right - left).hypot(bottom - top);
     let diagonal = diagonal(&points).unwrap_or_else(|| bounds.width().hypot(bounds.height()));
     Some(Footprint { bounds, resolution: diagonal / pixels })
+}
+
+/// The box in CRS `to` of a rectangle `[left, top, right, bottom]` of a reference grid in CRS `from`; `None` if nothing
+/// of it maps. Its x may lie beyond the usual range where it crosses the antimeridian. Without a place in `options` the
+/// middle of the rectangle decides among datum operations.
+///
+/// # Errors
+/// As [`Transformer::new`].
+pub fn bounds_in(
+    [from, to]: [&Crs; 2],
+    reference: &GeoTransform,
+    rectangle: [f64; 4],
+    options: &TransformOptions,
+) -> Result<Option<Bounds>> {
+    let [left, top, right, bottom] = rectangle;
+    if from.same_horizontal(to) {
+        let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
+        let point = |(u, v): (f64, f64)| {
+            let [x, y] = reference.apply(u, v);
+            Bounds { min_x: x, min_y: y, max_x: x, max_y: y }
+        };
+        return Ok(corners.into_iter().map(point).reduce(Bounds::union));
+    }
+    let middle = reference.apply((left + right) / 2.0, (top + bottom) / 2.0);
+    let place = options.place.or_else(|| transform::place_of(from, middle, options.engine));
+    let transformer = Transformer::new(from, to, &TransformOptions { place, ..options.clone() })?;
+    let world = World { turn: transform::turn(to), y_range: transform::y_range(to) };
+    Ok(footprint(&transformer, reference, rectangle, &world).map(|print| print.bounds))
 }
 
 /// The box of a footprint, grown by more than its outline may bend between the points that were looked at.
