@@ -5,11 +5,20 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use smalti::crs::Crs;
 use smalti::crs::transform::TransformOptions;
+use smalti::engine::Reader;
 use smalti::geometry::GeoTransform;
+use smalti::io::IoMode;
+use smalti::mosaic::reproject::{ReprojectOptions, TargetCrs};
+use smalti::mosaic::{Mosaic, MosaicOptions};
+use smalti::sample::Nodata;
+use smalti::source::open::{OpenOptions, open_all};
 use smalti::warp::footprint::bounds_in;
+use smalti::with_raster;
 use support::TestEnv;
 use support::builder::Geotiff;
 
@@ -118,4 +127,91 @@ fn bounds_may_be_in_another_crs() {
     let mut args = vec!["mosaic", "a.tif", "-o", "b.tif"];
     args.extend(far);
     env.fails(&args, 2, &["touches no source"]);
+}
+
+#[test]
+fn info_tells_bounds_in_another_crs() {
+    let env = TestEnv::new();
+    let mut tiff = Geotiff::new(30, 20, 1, 3);
+    tiff.write(&env.path("a.tif"));
+    let found = facts(&env, &["a.tif", "--crs", "EPSG:4326"]);
+    assert_eq!(found["bounds_in"]["crs"]["epsg"], 4326);
+    let expected = [15.0, 47.851_542_391_647, 15.004_010_337_107, 47.853_341_945_609];
+    assert_near(&numbers(&found["bounds_in"]["bounds"]), &expected, 1e-8);
+    assert_near(&numbers(&found["bounds"])[..1], &[500_000.0], 0.0);
+    assert_eq!(facts(&env, &["a.tif"]).get("bounds_in"), None);
+    let text = env.ok(&["info", "a.tif", "--crs", "EPSG:4326"]).stdout;
+    let line = text.lines().find(|line| line.contains("in --crs")).unwrap();
+    assert!(line.contains("47.8515423") && line.contains("EPSG:4326"), "{line}");
+    tiff.epsg = None;
+    tiff.write(&env.path("none.tif"));
+    env.fails(&["info", "none.tif", "--crs", "EPSG:4326"], 2, &["no CRS"]);
+}
+
+/// In metres too an outline keeps its shape.
+#[test]
+fn footprints_are_in_any_crs() {
+    let env = TestEnv::new();
+    Geotiff::new(30, 20, 1, 3).write(&env.path("a.tif"));
+    for (crs, name, expected) in [
+        (
+            "EPSG:3857",
+            "urn:ogc:def:crs:EPSG::3857",
+            [1_669_792.362, 6_082_192.220, 1_670_238.791, 6_082_490.748],
+        ),
+        (
+            "EPSG:3035",
+            "urn:ogc:def:crs:EPSG::3035",
+            [4_695_071.691, 2_761_314.892, 4_695_384.344, 2_761_534.786],
+        ),
+    ] {
+        let args = ["footprints", "a.tif", "--layers", "sources", "--crs", crs, "-o", "-"];
+        let found: Value = serde_json::from_str(&env.ok(&args).stdout).unwrap();
+        assert_eq!(found["crs"]["properties"]["name"], name);
+        let ring = found["features"][0]["geometry"]["coordinates"][0].as_array().unwrap();
+        let points: Vec<Vec<f64>> = ring.iter().map(numbers).collect();
+        let extreme = |axis: usize, sign: f64| {
+            sign * points.iter().map(|p| sign * p[axis]).fold(f64::MIN, f64::max)
+        };
+        let bounds = [extreme(0, -1.0), extreme(1, -1.0), extreme(0, 1.0), extreme(1, 1.0)];
+        assert_near(&bounds, &expected, 0.01);
+    }
+}
+
+/// What is told of a pixel is what the run takes, however far the lattice may be off.
+#[test]
+fn explained_positions_are_those_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = |_, row: usize, col: usize| (row * 200 + col + 1) as f64;
+    let mut tiff = Geotiff::typed([200, 200, 1], (16, 1), value);
+    tiff.epsg = Some(4326);
+    tiff.transform = [0.0, 0.1, 0.0, 60.0, 0.0, -0.1];
+    let path = folder.path().join("a.tif");
+    tiff.write(&path);
+    let crs = Some(TargetCrs::Given(Arc::new(Crs::parse("EPSG:3035").unwrap())));
+    let reproject = ReprojectOptions { crs, error_px: 4.0, ..ReprojectOptions::default() };
+    let options =
+        MosaicOptions { reproject, nodata: Some(Nodata::Int(0)), ..MosaicOptions::default() };
+    let opened = open_all(&[path], &OpenOptions::default(), &()).unwrap();
+    let mosaic = Mosaic::new(opened.sources, &options).unwrap();
+    let window = mosaic.grid.size.window().unwrap();
+    let (raster, mask) = Reader::new(&mosaic, 1 << 24, IoMode::Read).read(window).unwrap();
+    let way = mosaic.transformer(0).unwrap();
+    let (mut seen, mut approximate) = (0, 0);
+    for (row, col) in (0..window.height).flat_map(|r| (0..window.width).map(move |c| (r, c))) {
+        if !mask.is_valid(0, col, row) {
+            continue;
+        }
+        let [u, v] = mosaic.position(0, col, row);
+        let expected = tiff.value(0, v.floor() as usize, u.floor() as usize).to_string();
+        let found = with_raster!(&raster, raster => raster.get(0, col, row).to_string());
+        assert_eq!(found, expected, "{col} {row}: {u} {v}");
+        let mut exact = [mosaic.grid.transform.pixel_center(col, row)];
+        way.inverse(&mut exact);
+        let [x, y] = exact[0];
+        seen += 1;
+        approximate +=
+            u32::from((x / 0.1).floor() != u.floor() || ((60.0 - y) / 0.1).floor() != v.floor());
+    }
+    assert!(seen > 20_000 && approximate > 100, "{seen}, {approximate}");
 }

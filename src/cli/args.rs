@@ -425,6 +425,13 @@ pub(crate) struct InfoArgs {
     #[arg(long)]
     pub(crate) stats: bool,
 
+    /// Tell the bounds in this CRS too; x may lie beyond 180° where the file crosses it
+    #[arg(long, value_name = "CRS", value_parser = values::crs)]
+    pub(crate) crs: Option<Crs>,
+
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
