@@ -215,3 +215,83 @@ fn explained_positions_are_those_of_the_run() {
     }
     assert!(seen > 20_000 && approximate > 100, "{seen}, {approximate}");
 }
+
+/// A raster of degrees, the value of a pixel its column and row from 1.
+fn degrees(west: f64, north: f64, res: f64, size: [usize; 2]) -> Geotiff {
+    let value = |_, row: usize, col: usize| (row * size[0] + col + 1) as f64;
+    let mut tiff = Geotiff::typed([size[0], size[1], 1], (16, 1), value);
+    tiff.epsg = Some(4326);
+    tiff.transform = [west, res, 0.0, north, 0.0, -res];
+    tiff
+}
+
+/// 0 to 360 degrees become the usual square of Web Mercator, whole, also where the extent is named; what crosses
+/// 180 degrees stays in one piece, in the east.
+#[test]
+fn the_world_is_cut_where_it_should_be() {
+    let env = TestEnv::new();
+    degrees(0.0, 80.0, 2.0, [180, 80]).write(&env.path("all.tif"));
+    degrees(170.0, 10.0, 0.1, [200, 200]).write(&env.path("date.tif"));
+    let half = 20_037_508.342_789;
+    // asinh(tan(80 degrees)) times the radius.
+    let north = 15_538_711.096;
+    let square = format!("{},{},{half},{north}", -half, -north);
+    let bounds = ["--bounds", &square];
+    for more in [&[][..], &bounds[..]] {
+        let mut args = vec![
+            "mosaic",
+            "all.tif",
+            "-o",
+            "w.tif",
+            "--overwrite",
+            "--crs",
+            "EPSG:3857",
+            "--nodata",
+            "0",
+            "--res",
+            "200000",
+        ];
+        args.extend(more);
+        env.ok(&args);
+        let found = numbers(&facts(&env, &["w.tif"])["bounds"]);
+        assert_near(&found[..1], &[-half], 0.01);
+        assert_near(&found[2..3], &[half], 200_000.0);
+        let picture = env.picture("w.tif");
+        let missing = (0..picture.width).filter(|col| picture.value(0, 70, *col) == 0.0).count();
+        assert!(missing <= 1, "{more:?}: {missing} of {}", picture.width);
+    }
+    env.ok(&["mosaic", "date.tif", "-o", "d.tif", "--crs", "EPSG:3857"]);
+    let found = numbers(&facts(&env, &["d.tif"])["bounds"]);
+    // pyproj's x of 170 degrees, and a turn less its x of -170.
+    assert_near(&found[..1], &[18_924_313.435], 0.01);
+    assert_near(&found[2..3], &[21_150_703.250], 11_161.0);
+}
+
+/// A map of the world whose corners lie beyond it reaches all of it.
+#[test]
+fn a_sinusoidal_world_is_whole() {
+    let options = TransformOptions::default();
+    let [from, to] = ["ESRI:54008", "EPSG:4326"].map(|text| Crs::parse(text).unwrap());
+    let reference =
+        GeoTransform::north_up(-20_050_000.0, 10_050_000.0, 50_000.0, 50_000.0).unwrap();
+    let found = bounds_in([&from, &to], &reference, [0.0, 0.0, 802.0, 402.0], &options);
+    let found = found.unwrap().unwrap();
+    let found = [found.min_x, found.min_y, found.max_x, found.max_y];
+    assert_near(&found, &[-180.0, -90.0, 180.0, 90.0], 1e-3);
+}
+
+/// The middle of a world's map lies where no operation to a national CRS is: places within decide.
+#[test]
+fn a_world_goes_to_a_national_crs() {
+    let env = TestEnv::new();
+    degrees(-180.0, 90.0, 2.0, [180, 90]).write(&env.path("all.tif"));
+    let bounds = "2500000,1500000,6000000,5500000";
+    let args = ["mosaic", "all.tif", "-o", "e.tif", "--crs", "EPSG:3035", "--bounds", bounds, "-v"];
+    let said = env.ok(&args).stderr;
+    assert!(said.contains("lies outside of that area"), "{said}");
+    // Row and column of 10 E, 52 N: pyproj's 4321000, 3210000 is that place.
+    let shown = env.ok(&["sample", "e.tif", "4321000", "3210000"]).stdout;
+    let value: f64 = shown.split_whitespace().last().unwrap().parse().unwrap();
+    let near = [18.0, 19.0].map(|row| [94.0, 95.0].map(|col| row * 180.0 + col + 1.0));
+    assert!(near.iter().flatten().any(|v| *v == value), "{shown}");
+}

@@ -53,8 +53,10 @@ pub fn footprint(
         bounds.union(Bounds { min_x: *x, min_y: *y, max_x: *x, max_y: *y })
     });
     take_in_edges(transformer, reference, rectangle, world, &mut bounds);
-    if let (Some(turn), true) = (world.turn, winding != 0.0) {
-        // A raster round a pole goes all round.
+    if let Some(turn) = world.turn
+        && (winding != 0.0 || bounds.width() >= turn * (1.0 - 1e-9))
+    {
+        // A raster round a pole, or from 0 to 360 degrees, goes all round.
         (bounds.min_x, bounds.max_x) = (-turn / 2.0, turn / 2.0);
     }
     if let Some([least, most]) = world.y_range {
@@ -129,8 +131,8 @@ fn inside(
     let mut first = [f64::NAN; 2];
     for row in 0..EDGE_POINTS {
         let mut points = vec![first];
-        points.extend((0..EDGE_POINTS).map(|col| at(fraction(col), fraction(row))));
-        transformer.forward(&mut points[1..]);
+        let along = |f: f64| at(f, fraction(row));
+        points.extend(to_the_rim(transformer, along));
         unwrap(&mut points, turn);
         if let Some(own) = points[1..].iter().find(|p| p[0].is_finite()) {
             first = *own;
@@ -138,6 +140,39 @@ fn inside(
         all.extend_from_slice(&points[1..]);
     }
     all
+}
+
+/// Points along a line, carried over; between one that maps and one that does not also the last that does.
+fn to_the_rim(transformer: &Transformer, along: impl Fn(f64) -> [f64; 2]) -> Vec<[f64; 2]> {
+    const HALVINGS: u32 = 24;
+    let fraction = |i: usize| i as f64 / (EDGE_POINTS - 1) as f64;
+    let maps = |p: &[f64; 2]| p[0].is_finite() && p[1].is_finite();
+    let mut own: Vec<[f64; 2]> = (0..EDGE_POINTS).map(|i| along(fraction(i))).collect();
+    transformer.forward(&mut own);
+    let mut points = Vec::with_capacity(own.len() + 2);
+    for (index, point) in own.iter().enumerate() {
+        let before = index.checked_sub(1).map(|before| maps(&own[before]));
+        if before.is_some_and(|before| before != maps(point)) {
+            let (mut inside, mut outside) = (fraction(index), fraction(index - 1));
+            if before == Some(true) {
+                (inside, outside) = (outside, inside);
+            }
+            let mut rim = [f64::NAN; 2];
+            for _ in 0..HALVINGS {
+                let middle = (inside + outside) / 2.0;
+                let mut point = [along(middle)];
+                transformer.forward(&mut point);
+                if maps(&point[0]) {
+                    (inside, rim) = (middle, point[0]);
+                } else {
+                    outside = middle;
+                }
+            }
+            points.push(rim);
+        }
+        points.push(*point);
+    }
+    points
 }
 
 /// Takes out the jumps at the antimeridian; gives the turns that are left round the outline.
