@@ -117,7 +117,7 @@ pub(crate) struct FootprintsArgs {
           default_values_t = [LayerArg::Sources, LayerArg::Gaps, LayerArg::Overlaps])]
     pub(crate) layers: Vec<LayerArg>,
 
-    /// Write coordinates of the mosaic's CRS, not longitude and latitude (RFC 7946)
+    /// Write coordinates of the mosaic's CRS, as --crs does, not longitude and latitude (RFC 7946)
     #[arg(long)]
     pub(crate) native: bool,
 

@@ -175,10 +175,14 @@ pub(crate) struct GridArgs {
           conflicts_with = "resolution")]
     pub(crate) res: Option<PixelSize>,
 
-    /// Extent in the inputs' CRS [default: all inputs]
+    /// Extent in the mosaic's CRS, or that of --bounds-crs [default: all inputs]
     #[arg(long, value_name = "XMIN,YMIN,XMAX,YMAX", allow_hyphen_values = true,
           value_parser = values::bounds)]
     pub(crate) bounds: Option<Bounds>,
+
+    /// CRS of --bounds: the extent is the box, in the mosaic's CRS, of all that lies in them
+    #[arg(long, value_name = "CRS", value_parser = values::crs, requires = "bounds")]
+    pub(crate) bounds_crs: Option<Crs>,
 
     /// Widen the extent to whole multiples of the pixel size
     #[arg(long)]
@@ -420,6 +424,13 @@ pub(crate) struct InfoArgs {
     /// Read all pixels: exact minimum, maximum, mean, standard deviation, share of valid samples
     #[arg(long)]
     pub(crate) stats: bool,
+
+    /// Tell the bounds in this CRS too; x may lie beyond 180° where the file crosses it
+    #[arg(long, value_name = "CRS", value_parser = values::crs)]
+    pub(crate) crs: Option<Crs>,
+
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 
     /// Print one JSON object
     #[arg(long)]

@@ -128,7 +128,8 @@ fn target_options(args: &GridArgs) -> TargetOptions {
         AlignArg::Corner => Align::Corner,
         AlignArg::Largest => Align::Largest,
     };
-    TargetOptions { resolution, bounds: args.bounds, tap: args.tap, align }
+    let bounds_crs = args.bounds_crs.clone().map(Arc::new);
+    TargetOptions { resolution, bounds: args.bounds, bounds_crs, tap: args.tap, align }
 }
 
 /// The grid of `--like`, which must be one that a mosaic can have.
@@ -322,6 +323,7 @@ mod tests {
             &["--alpha", "--mask"][..],
             &["--like", "b.tif", "--res", "10"],
             &["--like", "b.tif", "--align", "largest"],
+            &["--bounds-crs", "EPSG:4326"],
             &["--memory", "1G", "--cache-fraction", "0.5"],
             &["--res", "10", "--resolution", "lowest"],
             &["--tap", "--align", "largest"],

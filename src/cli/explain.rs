@@ -4,12 +4,10 @@ use std::fmt::Write as _;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use smalti::crs::transform::{TransformOptions, Transformer};
 use smalti::engine::Reader;
 use smalti::error::Result as LibraryResult;
 use smalti::geometry::Window;
 use smalti::io::IoMode;
-use smalti::mosaic::layer::Mapping;
 use smalti::mosaic::{Mosaic, Overlap};
 use smalti::resample::{FLOOR_PX, pixel_index};
 use smalti::with_raster;
@@ -91,7 +89,7 @@ fn ask(mosaic: &Mosaic, window: Window) -> LibraryResult<Vec<Said>> {
     let mut all = Vec::new();
     for id in hits {
         let source = &mosaic.sources()[id as usize];
-        let [u, v] = position(mosaic, id, window)?;
+        let [u, v] = mosaic.position(id, window.col, window.row);
         // What does not map is nowhere.
         let index = |at: f64| if at.is_finite() { pixel_index(at) } else { -1 };
         let (col, row) = (index(u), index(v));
@@ -119,26 +117,6 @@ fn ask(mosaic: &Mosaic, window: Window) -> LibraryResult<Vec<Said>> {
     }
     weigh(mosaic, &mut all);
     Ok(all)
-}
-
-/// Where the centre of a pixel of the mosaic lies in a source, in its pixels. For one of another CRS the
-/// exact transform tells, which the run may approximate by up to `--warp-error`.
-fn position(mosaic: &Mosaic, id: u32, window: Window) -> LibraryResult<[f64; 2]> {
-    let source = &mosaic.sources()[id as usize];
-    let (mapping, place) = mosaic.placement(id);
-    if mapping != Mapping::Warped {
-        let [u, v] = mapping.center(window.col, window.row);
-        return Ok([u - place.col as f64, v - place.row as f64]);
-    }
-    let (Some(own), Some(crs)) = (&source.dataset.crs, &mosaic.grid.crs) else {
-        return Ok([f64::NAN; 2]);
-    };
-    // What the mosaic may do was decided when it was made.
-    let options = TransformOptions { allow_ballpark: true, ..TransformOptions::default() };
-    let mut points = [mosaic.grid.transform.pixel_center(window.col, window.row)];
-    Transformer::new(crs, own, &options)?.forward(&mut points);
-    let [x, y] = points[0];
-    Ok(source.transform().invert(x, y))
 }
 
 /// The share of each source in each band of the result.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use smalti::crs::Crs;
-use smalti::crs::transform::{self, TransformOptions, Transformer};
+use smalti::crs::transform::{self, Transformer};
 use smalti::error::{Error, InputError, Result as LibraryResult};
 use smalti::mosaic::Mosaic;
 use smalti::mosaic::coverage::{Coverage, Region};
+use smalti::mosaic::reproject::ReprojectOptions;
 use smalti::source::Source;
 use smalti::source::open::is_among;
 
@@ -36,16 +37,18 @@ pub(crate) fn run(args: &FootprintsArgs) -> Result<Exit, Failure> {
     let opened = inputs::open(&entries, &args.set.input, &args.run, options.overlap, &notes)?;
     let mosaic = Mosaic::new(opened.sources, &options)?;
     let native = args.native || args.set.grid.crs.is_some();
-    let projector = Projector::new(&mosaic, native)?;
+    let projector = Projector::new(&mosaic, native, &options.reproject)?;
     projector.note.iter().for_each(|note| notes.add(note));
     if to_stdout {
         let mut out = io::BufWriter::new(io::stdout().lock());
-        write(&mosaic, &projector, &args.layers, &mut out)
+        write(&mosaic, &projector, &options.reproject, &args.layers, &mut out)
             .map_err(|error| Failure::new(error, Phase::Running))?;
         out.flush()?;
     } else {
-        save(&args.output, args.overwrite, |out| write(&mosaic, &projector, &args.layers, out))
-            .map_err(|error| Failure::new(error, Phase::Preparing))?;
+        save(&args.output, args.overwrite, |out| {
+            write(&mosaic, &projector, &options.reproject, &args.layers, out)
+        })
+        .map_err(|error| Failure::new(error, Phase::Preparing))?;
     }
     Ok(if opened.skipped.is_empty() { Exit::Done } else { Exit::Skipped })
 }
@@ -65,19 +68,21 @@ struct Projector {
     /// `crs` member of GeoJSON of 2008, where coordinates are not longitude and latitude.
     member: Option<Value>,
     is_degrees: bool,
+    /// x of a full turn of the file's coordinates, where they have one.
+    turn: Option<f64>,
     note: Option<String>,
 }
 
 impl Projector {
-    fn new(mosaic: &Mosaic, native: bool) -> LibraryResult<Projector> {
+    fn new(mosaic: &Mosaic, native: bool, options: &ReprojectOptions) -> LibraryResult<Projector> {
         let Some(crs) = &mosaic.grid.crs else {
             let note = "the inputs have no CRS: coordinates are theirs as they are".to_owned();
-            let (way, is_degrees) = (Way::Same, false);
-            return Ok(Projector { way, member: None, is_degrees, note: Some(note) });
+            let (member, is_degrees, turn) = (None, false, None);
+            return Ok(Projector { way: Way::Same, member, is_degrees, turn, note: Some(note) });
         };
         let wgs84 = Crs::from_epsg(4326)?;
         if crs.same_as(&wgs84) {
-            return Ok(Projector { way: Way::Same, member: None, is_degrees: true, note: None });
+            return Ok(Projector::degrees(Way::Same, None));
         }
         let own = |note: Option<String>| {
             let name = match crs.epsg() {
@@ -85,15 +90,18 @@ impl Projector {
                 None => crs.to_string(),
             };
             let member = json!({"type": "name", "properties": {"name": name}});
-            let (member, is_degrees) = (Some(member), crs.is_geographic());
-            Projector { way: Way::Same, member, is_degrees, note }
+            let (member, turn) = (Some(member), transform::turn(crs));
+            let is_degrees = turn == Some(360.0) && crs.is_geographic();
+            Projector { way: Way::Same, member, is_degrees, turn, note }
         };
         if native {
             return Ok(own(None));
         }
-        if let Ok(shift) = Transformer::new(crs, &wgs84, &TransformOptions::default()) {
-            let way = Way::Shift(Box::new(shift));
-            return Ok(Projector { way, member: None, is_degrees: true, note: None });
+        let bounds = mosaic.grid.bounds();
+        let middle = [(bounds.min_x + bounds.max_x) / 2.0, (bounds.min_y + bounds.max_y) / 2.0];
+        let place = transform::place_of(crs, middle, options.engine);
+        if let Ok(shift) = Transformer::new(crs, &wgs84, &options.at(place)) {
+            return Ok(Projector::degrees(Way::Shift(Box::new(shift)), None));
         }
         if transform::to_degrees(crs, &mut [[0.0, 0.0]]).is_ok() {
             let note = format!(
@@ -101,22 +109,38 @@ impl Projector {
                  they differ by some metres up to some hundred"
             );
             let way = Way::OwnDatum(Arc::clone(crs));
-            return Ok(Projector { way, member: None, is_degrees: true, note: Some(note) });
+            return Ok(Projector::degrees(way, Some(note)));
         }
         Ok(own(Some(format!(
             "coordinates are those of {crs}, which smalti cannot turn into longitude and latitude"
         ))))
     }
 
+    /// A way to longitude and latitude.
+    fn degrees(way: Way, note: Option<String>) -> Projector {
+        Projector { way, member: None, is_degrees: true, turn: Some(360.0), note }
+    }
+
     /// The way of a source whose CRS is not the mosaic's.
-    fn of_source(mosaic: &Mosaic, crs: &Arc<Crs>, native: bool) -> LibraryResult<Projector> {
+    fn of_source(
+        mosaic: &Mosaic,
+        source: &Source,
+        crs: &Crs,
+        native: bool,
+        options: &ReprojectOptions,
+    ) -> LibraryResult<Projector> {
         let target = match &mosaic.grid.crs {
             Some(own) if native => Crs::clone(own),
             _ => Crs::from_epsg(4326)?,
         };
-        let shift = Transformer::new(crs, &target, &TransformOptions::default())?;
-        let is_degrees = target.is_geographic();
-        Ok(Projector { way: Way::Shift(Box::new(shift)), member: None, is_degrees, note: None })
+        let size = source.size();
+        let middle = [f64::from(size.width) / 2.0, f64::from(size.height) / 2.0];
+        let middle = source.transform().apply(middle[0], middle[1]);
+        let place = transform::place_of(crs, middle, options.engine);
+        let way = Way::Shift(Box::new(Transformer::new(crs, &target, &options.at(place))?));
+        let turn = transform::turn(&target);
+        let is_degrees = turn == Some(360.0) && target.is_geographic();
+        Ok(Projector { way, member: None, is_degrees, turn, note: None })
     }
 
     /// A ring in the file's coordinates; edges are densified where they bend. What does not map is left out.
@@ -141,9 +165,11 @@ impl Projector {
         points.retain(|p| p.iter().all(|v| v.is_finite()));
         // A ring does not jump round the world.
         let mut last = points.first().map_or(0.0, |p| p[0]);
-        for point in &mut points {
-            point[0] -= ((point[0] - last) / 360.0).round() * 360.0;
-            last = point[0];
+        if let Some(turn) = self.turn {
+            for point in &mut points {
+                point[0] -= ((point[0] - last) / turn).round() * turn;
+                last = point[0];
+            }
         }
         points
     }
@@ -177,6 +203,7 @@ impl Projector {
 fn write(
     mosaic: &Mosaic,
     projector: &Projector,
+    options: &ReprojectOptions,
     layers: &[LayerArg],
     out: &mut dyn Write,
 ) -> LibraryResult<()> {
@@ -201,7 +228,8 @@ fn write(
                 (None, _) => projector.geometry(&[outline(source)]),
                 (Some(_), Some(at)) => others[at].1.geometry(&[outline(source)]),
                 (Some(crs), None) => {
-                    let other = Projector::of_source(mosaic, crs, projector.member.is_some())?;
+                    let native = projector.member.is_some();
+                    let other = Projector::of_source(mosaic, source, crs, native, options)?;
                     let geometry = other.geometry(&[outline(source)]);
                     others.push((Arc::clone(crs), other));
                     geometry

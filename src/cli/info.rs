@@ -7,15 +7,20 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 use smalti::codec::Predictor;
+use smalti::crs::Crs;
+use smalti::crs::transform::TransformOptions;
 use smalti::engine::stats::{BandStats, digits};
-use smalti::error::{Result as LibraryResult, ResultExt as _};
+use smalti::error::{InputError, Result as LibraryResult, ResultExt as _};
+use smalti::geometry::Bounds;
 use smalti::sample::Nodata;
 use smalti::source::Source;
 use smalti::source::open::open_any;
 use smalti::tiff::gdal_metadata::{BandMetadata, Item};
 use smalti::tiff::reader::{Dataset, ReadOptions};
+use smalti::warp::footprint;
 
 use crate::cli::args::InfoArgs;
+use crate::cli::config::engine_choice;
 use crate::cli::output::{clean, print};
 use crate::cli::report::{Exit, Failure, Phase, bytes, count};
 use crate::cli::{band_stats, pixels};
@@ -37,6 +42,8 @@ struct Facts {
     no_georeferencing: Option<String>,
     geotransform: [f64; 6],
     bounds: [f64; 4],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bounds_in: Option<BoundsIn>,
     resolution: [f64; 2],
     orientation: &'static str,
     pixel_is_point: bool,
@@ -58,6 +65,13 @@ struct Facts {
 struct CrsFacts {
     name: String,
     epsg: Option<u32>,
+}
+
+/// The bounds in the CRS of `--crs`; `None` where nothing of the file maps.
+#[derive(Debug, Serialize)]
+struct BoundsIn {
+    crs: CrsFacts,
+    bounds: Option<[f64; 4]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +100,7 @@ struct BandFacts {
 pub(crate) fn run(args: &InfoArgs) -> Result<Exit, Failure> {
     let source = open_any(&args.file, ReadOptions::default())?;
     let mut facts = facts(&source)?;
+    facts.bounds_in = args.crs.as_ref().map(|crs| bounds_in(args, &source, crs)).transpose()?;
     if args.stats {
         let stats =
             pixels::statistics(&source).map_err(|error| Failure::new(error, Phase::Running))?;
@@ -104,6 +119,29 @@ pub(crate) fn run(args: &InfoArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// The box of the file in another CRS.
+fn bounds_in(args: &InfoArgs, source: &Source, crs: &Crs) -> LibraryResult<BoundsIn> {
+    let dataset = &*source.dataset;
+    let Some(own) = &dataset.crs else {
+        let reason = "the file has no CRS, so its bounds are known in no other".into();
+        return Err(InputError::Option { option: "--crs", reason }.into());
+    };
+    let (engine, grids) = (engine_choice(&args.engine), args.engine.grids.clone());
+    let options = TransformOptions { engine, grids, ..TransformOptions::default() };
+    let size = dataset.image.size;
+    let all = [0.0, 0.0, f64::from(size.width), f64::from(size.height)];
+    let bounds = footprint::bounds_in([own, crs], &dataset.transform, all, &options)?;
+    Ok(BoundsIn { crs: crs_facts(crs), bounds: bounds.map(corners) })
+}
+
+fn crs_facts(crs: &Crs) -> CrsFacts {
+    CrsFacts { name: crs.to_string(), epsg: crs.epsg() }
+}
+
+fn corners(bounds: Bounds) -> [f64; 4] {
+    [bounds.min_x, bounds.min_y, bounds.max_x, bounds.max_y]
+}
+
 fn facts(source: &Source) -> LibraryResult<Facts> {
     let dataset = &*source.dataset;
     let (image, transform) = (&dataset.image, &dataset.transform);
@@ -119,10 +157,11 @@ fn facts(source: &Source) -> LibraryResult<Facts> {
         height: image.size.height,
         band_count: image.bands,
         data_type: image.dtype.name(),
-        crs: dataset.crs.as_ref().map(|crs| CrsFacts { name: crs.to_string(), epsg: crs.epsg() }),
+        crs: dataset.crs.as_deref().map(crs_facts),
         no_georeferencing: dataset.unplaced.as_ref().map(ToString::to_string),
         geotransform: transform.coefficients(),
-        bounds: [bounds.min_x, bounds.min_y, bounds.max_x, bounds.max_y],
+        bounds: corners(bounds),
+        bounds_in: None,
         resolution: transform.resolution(),
         orientation: match (transform.is_north_up(), transform.is_axis_aligned()) {
             (true, _) => "north-up",
@@ -230,6 +269,10 @@ fn text(facts: &Facts) -> String {
     lines.add_some("placed", facts.no_georeferencing.as_deref());
     lines.add("pixel", format!("{res_x} × {res_y}, {}", facts.orientation));
     lines.add("bounds", joined(&facts.bounds));
+    if let Some(BoundsIn { crs, bounds }) = &facts.bounds_in {
+        let place = bounds.as_ref().map_or("no place".to_owned(), |bounds| joined(bounds));
+        lines.add("  in --crs", format!("{place} ({})", crs.name));
+    }
     lines.add("geotransform", joined(&facts.geotransform));
     lines.add("pixel is", if facts.pixel_is_point { "point" } else { "area" });
     lines.add("nodata", plain(&facts.nodata));

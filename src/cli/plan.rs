@@ -208,6 +208,9 @@ fn push_grid(text: &mut String, mosaic: &Mosaic) {
     let bands = count(u64::from(mosaic.output_bands()), "band");
     row("size", format!("{} × {} pixels, {bands}, {}", size.width, size.height, mosaic.dtype));
     row("CRS", crs);
+    for reprojection in mosaic.reprojections() {
+        row("warp", clean(&reprojection.to_string()));
+    }
     row("pixel", format!("{x} × {y}"));
     row("bounds", format!("{}, {}, {}, {}", b.min_x, b.min_y, b.max_x, b.max_y));
     row("nodata", mosaic.nodata.map_or("none".to_owned(), |v| v.to_string()));

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::anyhow;
-use smalti::crs::transform::{TransformOptions, Transformer};
 use smalti::engine::Reader;
 use smalti::error::{Error, InputError, Result as LibraryResult};
 use smalti::geometry::{GeoTransform, Size, Window};
@@ -260,14 +259,10 @@ fn draw_outlines(mosaic: &Mosaic, picture: &mut [u8]) {
     let most = [f64::from(width) - 1.0, f64::from(height) - 1.0];
     // Right and lower borders lie on the last pixel inside.
     let inside = |v: f64, most: f64| if (v - most - 1.0).abs() < 0.5 { most } else { v };
-    for source in mosaic.sources() {
+    for (id, source) in (0..).zip(mosaic.sources()) {
         let mut ring = outline(source);
-        let foreign = source.dataset.crs.as_ref().zip(mosaic.grid.crs.as_ref());
-        if let Some((own, crs)) = foreign.filter(|(own, crs)| !own.same_as(crs)) {
-            // Where it cannot be told where a source lies, the mosaic has refused it.
-            if let Ok(way) = Transformer::new(own, crs, &TransformOptions::default()) {
-                way.forward(&mut ring);
-            }
+        if let Some(way) = mosaic.transformer(id) {
+            way.forward(&mut ring);
         }
         let at = |[x, y]: &[f64; 2]| {
             let [col, row] = mosaic.grid.transform.invert(*x, *y);

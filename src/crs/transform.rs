@@ -134,6 +134,11 @@ impl Transformer {
         Transformer { engine, shift, notes: Vec::new() }
     }
 
+    /// Adds what people should know of it.
+    pub(crate) fn add_note(&mut self, note: &str) {
+        self.notes.push(note.to_owned());
+    }
+
     /// Carries points from source to target, in place; NaN where they do not map.
     pub fn forward(&self, points: &mut [[f64; 2]]) {
         self.engine.forward(points);

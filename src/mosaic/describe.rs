@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::mosaic::layer::Mapping;
 use crate::mosaic::{Mosaic, agree};
@@ -74,7 +75,7 @@ pub fn differences(sources: &[Source], dtype: Option<DataType>) -> Vec<Finding> 
         found.push(groups.finding(
             Severity::Refused,
             "crs",
-            &error.to_string().replace('\n', "; "),
+            &error.to_string().replacen("\n  ", ": ", 1).replace("\n  ", "; "),
         ));
     }
     let refused = |field, what, groups: Groups| {
@@ -143,7 +144,7 @@ fn type_finding(sources: &[Source], dtype: Option<DataType>, types: &Groups) -> 
 }
 
 fn palette_finding(sources: &[Source]) -> Option<Finding> {
-    let mut kinds: Vec<Option<std::sync::Arc<Vec<u16>>>> = Vec::new();
+    let mut kinds: Vec<Option<Arc<Vec<u16>>>> = Vec::new();
     let groups = Groups::of(sources, |s| {
         let own = &s.dataset.shared.color.palette;
         let index = kinds.iter().position(|kind| kind == own).unwrap_or_else(|| {
@@ -238,12 +239,19 @@ fn duplicates(sources: &[Source]) -> Vec<Finding> {
     }
     let mut same: Vec<&Vec<usize>> = seen.values().filter(|group| group.len() > 1).collect();
     same.sort();
+    let same_crs = |a: &Source, b: &Source| match (&a.dataset.crs, &b.dataset.crs) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a.same_horizontal(b),
+        (a, b) => a.is_none() && b.is_none(),
+    };
     let pairs = |test: &dyn Fn(&Source, &Source) -> bool| {
         let mut found = Vec::new();
         for group in &same {
             let first = &sources[group[0]];
-            let own: Vec<usize> =
-                group[1..].iter().copied().filter(|other| test(first, &sources[*other])).collect();
+            let there = |other: &usize| {
+                let other = &sources[*other];
+                same_crs(first, other) && test(first, other)
+            };
+            let own: Vec<usize> = group[1..].iter().copied().filter(there).collect();
             if !own.is_empty() {
                 found.push(group[0]);
                 found.extend(own);

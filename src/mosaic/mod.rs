@@ -16,6 +16,7 @@ pub use bands::opaque_alpha;
 
 use std::sync::Arc;
 
+use crate::crs::transform::Transformer;
 use crate::error::{Error, InputError, Result};
 use crate::geometry::{Bounds, GeoTransform, Size, Window};
 use crate::grid::Grid;
@@ -180,6 +181,8 @@ impl Mosaic {
     #[expect(clippy::too_many_lines, reason = "each step needs what the ones before decided")]
     pub fn new(mut sources: Vec<Source>, options: &MosaicOptions) -> Result<Mosaic> {
         bands::arrange(&mut sources, options)?;
+        let own_bounds = reproject::own_bounds(&sources, options)?;
+        let options = own_bounds.as_ref().unwrap_or(options);
         let placing = reproject::place(&sources, options)?;
         let seen = placing.seen();
         let Placing { crs, references, places, foreign, candidates, .. } = placing;
@@ -487,6 +490,27 @@ impl Mosaic {
     pub fn placement(&self, source: u32) -> (Mapping, Placement) {
         let place = self.places[source as usize];
         (self.groups[place.group as usize].1, place)
+    }
+
+    /// Where the centre of a pixel of the grid lies in a source, in pixels of its window, as the run takes it;
+    /// NaN where it does not map.
+    pub fn position(&self, source: u32, col: u32, row: u32) -> [f64; 2] {
+        let (mapping, place) = self.placement(source);
+        let [u, v] = match &self.warps[place.group as usize] {
+            None => mapping.center(col, row),
+            Some(warp) => {
+                let (mut scratch, mut places) = (WarpScratch::default(), Vec::new());
+                warp.map_row(0, row, col..col + 1, &mut scratch, &mut places);
+                places.first().map_or([f64::NAN; 2], |place| [place.u, place.v])
+            }
+        };
+        [u - place.col as f64, v - place.row as f64]
+    }
+
+    /// From a source's CRS to that of the mosaic, as the run takes it; `None` where they are one.
+    pub fn transformer(&self, source: u32) -> Option<&Transformer> {
+        let group = self.places[source as usize].group;
+        self.warps[group as usize].as_ref().map(|warp| warp.transformer())
     }
 
     /// The grid pixels whose centre may lie in a source, cut to `within`; exact where it is copied.

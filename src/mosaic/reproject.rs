@@ -12,6 +12,7 @@ use crate::error::{InputError, Result};
 use crate::geometry::{Bounds, GeoTransform, Size};
 use crate::mosaic::agree;
 use crate::mosaic::layer::{self, Placement};
+use crate::mosaic::target::TargetOptions;
 use crate::mosaic::{MosaicOptions, unwrap_antimeridian};
 use crate::source::Source;
 use crate::warp::Warp;
@@ -228,8 +229,40 @@ pub(super) fn place(sources: &[Source], options: &MosaicOptions) -> Result<Placi
             candidate.bounds.min_x += shift;
             candidate.bounds.max_x += shift;
         }
+        let foreign = placing.candidates.iter_mut().enumerate();
+        let foreign = foreign.filter(|(id, _)| own.binary_search(&(*id as u32)).is_err());
+        if let Some(wanted) = wanted {
+            foreign.for_each(|(_, candidate)| repeat(candidate, turn, wanted));
+        }
     }
     Ok(placing)
+}
+
+/// Options with the bounds in the mosaic's CRS, where they are given in another one; `None` where they are not.
+///
+/// # Errors
+/// [`InputError::Option`] or [`InputError::Extent`] if there are none in the mosaic's CRS.
+pub(super) fn own_bounds(
+    sources: &[Source],
+    options: &MosaicOptions,
+) -> Result<Option<MosaicOptions>> {
+    let (Some(given), Some(from)) = (options.target.bounds, &options.target.bounds_crs) else {
+        return Ok(None);
+    };
+    let Some(to) = target(sources, options)? else {
+        let reason = "the inputs have no CRS; pass --assign-crs".to_owned();
+        return Err(InputError::Option { option: "--bounds-crs", reason }.into());
+    };
+    let reference =
+        GeoTransform::north_up(given.min_x, given.max_y, given.width(), given.height())?;
+    let transform = options.reproject.at(None);
+    let bounds = footprint::bounds_in([from, &to], &reference, [0.0, 0.0, 1.0, 1.0], &transform)?;
+    let Some(bounds) = bounds else {
+        let reason = format!("--bounds: nothing of it has a place in {to}");
+        return Err(InputError::Extent(reason).into());
+    };
+    let target = TargetOptions { bounds: Some(bounds), bounds_crs: None, ..options.target.clone() };
+    Ok(Some(MosaicOptions { target, ..options.clone() }))
 }
 
 fn wanted(options: &MosaicOptions) -> Option<Bounds> {
@@ -284,11 +317,10 @@ fn place_class(
             .map(rectangle)
             .reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]);
         let [left, top, right, bottom] = all.unwrap_or_default();
-        let [center_x, center_y] = reference.apply((left + right) / 2.0, (top + bottom) / 2.0);
-        let place = transform::place_of(crs, [center_x, center_y], options.reproject.engine);
-        let transformer = Transformer::new(crs, &target, &options.reproject.at(place))?;
-        let rectangles: Vec<[f64; 4]> = members.iter().map(rectangle).collect();
+        let [center_x, _] = reference.apply((left + right) / 2.0, (top + bottom) / 2.0);
         let whole = [left, top, right, bottom];
+        let transformer = way([crs, &target], reference, whole, options)?;
+        let rectangles: Vec<[f64; 4]> = members.iter().map(rectangle).collect();
         let print = fills(whole, &rectangles)
             .then(|| footprint::footprint(&transformer, reference, whole, &world));
         if let Some(print) = print.flatten() {
@@ -305,6 +337,48 @@ fn place_class(
     }
     placing.references.extend(references);
     Ok(())
+}
+
+/// The transformation for data in a rectangle of a reference grid. Its middle decides among datum operations; where none
+/// is for that, as for rasters of the whole Earth, the wanted extent does, then places all over the rectangle.
+fn way(
+    [crs, target]: [&Crs; 2],
+    reference: &GeoTransform,
+    [left, top, right, bottom]: [f64; 4],
+    options: &MosaicOptions,
+) -> Result<Transformer> {
+    const PLACES: u32 = 9;
+    let reproject = &options.reproject;
+    let middle = reference.apply((left + right) / 2.0, (top + bottom) / 2.0);
+    let middle = transform::place_of(crs, middle, reproject.engine);
+    let strict = |place: Option<[f64; 2]>| {
+        let all = TransformOptions { allow_ballpark: false, ..reproject.at(place) };
+        Transformer::new(crs, target, &all)
+    };
+    match strict(middle) {
+        Ok(transformer) => return Ok(transformer),
+        Err(error) if reproject.engine == EngineChoice::Proj && !reproject.allow_ballpark => {
+            return Err(error);
+        }
+        Err(_) => {}
+    }
+    let wanted = wanted(options).and_then(|b| {
+        let center = [(b.min_x + b.max_x) / 2.0, (b.min_y + b.max_y) / 2.0];
+        transform::place_of(target, center, reproject.engine)
+    });
+    let spread = (0..PLACES * PLACES).filter_map(|index| {
+        let part = |i: u32| (f64::from(i) + 0.5) / f64::from(PLACES);
+        let (fx, fy) = (part(index % PLACES), part(index / PLACES));
+        let point = reference.apply(left + fx * (right - left), top + fy * (bottom - top));
+        transform::place_of(crs, point, reproject.engine)
+    });
+    for place in wanted.into_iter().chain(spread) {
+        if let Ok(mut transformer) = strict(Some(place)) {
+            transformer.add_note("the middle of these inputs lies outside of that area");
+            return Ok(transformer);
+        }
+    }
+    Transformer::new(crs, target, &reproject.at(middle))
 }
 
 /// Whether rectangles leave nothing of a larger one uncovered. They lie at whole pixels.
@@ -397,6 +471,19 @@ fn area(crs: &Crs, source: &Source) -> Result<f64> {
     Ok(pixel * size.pixels() as f64 * (unit * RADIUS_M).powi(2) * (y * unit).cos().abs())
 }
 
+/// Widens a box to where it lies once more within an extent, a turn to the east or west.
+fn repeat(candidate: &mut Option<Candidate>, turn: f64, wanted: Bounds) {
+    let Some(Candidate { bounds, .. }) = candidate else { return };
+    let own = *bounds;
+    for shift in [-turn, turn] {
+        let (min_x, max_x) = (own.min_x + shift, own.max_x + shift);
+        if min_x < wanted.max_x && max_x > wanted.min_x {
+            bounds.min_x = bounds.min_x.min(min_x);
+            bounds.max_x = bounds.max_x.max(max_x);
+        }
+    }
+}
+
 /// Moves boxes by whole turns so that all together are as narrow as can be; those that are `fixed` stay.
 fn settle_turns(
     candidates: &mut [Option<Candidate>],
@@ -441,7 +528,8 @@ fn settle_turns(
         }
     };
     for bounds in &mut free {
-        let shift = ((middle(bounds) - start) / turn).floor() * turn;
+        // What lies half a turn away goes east.
+        let shift = ((middle(bounds) - start) / turn - 1e-9).floor() * turn;
         bounds.min_x -= shift;
         bounds.max_x -= shift;
     }

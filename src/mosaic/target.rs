@@ -1,5 +1,8 @@
 //! The mosaic's grid: resolution, extent, alignment (SPEC §4).
 
+use std::sync::Arc;
+
+use crate::crs::Crs;
 use crate::error::{Error, InputError, Result};
 use crate::geometry::{Bounds, GeoTransform, Size};
 use crate::mosaic::reproject::Candidate;
@@ -37,6 +40,8 @@ pub struct TargetOptions {
     pub resolution: Resolution,
     /// Extent; the union of the footprints without it.
     pub bounds: Option<Bounds>,
+    /// CRS of `bounds`; that of the mosaic without it.
+    pub bounds_crs: Option<Arc<Crs>>,
     /// Snap the extent outward to whole multiples of the resolution.
     pub tap: bool,
     /// Phase.

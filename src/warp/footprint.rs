@@ -1,7 +1,9 @@
 //! Outlines of rasters in another CRS (SPEC §4.2, §4.3, §4.6): their bounding boxes, and the pixel size that keeps their
 //! detail.
 
-use crate::crs::transform::Transformer;
+use crate::crs::Crs;
+use crate::crs::transform::{self, TransformOptions, Transformer};
+use crate::error::Result;
 use crate::geometry::{Bounds, GeoTransform};
 
 /// What a target CRS is like where it meets itself.
@@ -51,8 +53,10 @@ pub fn footprint(
         bounds.union(Bounds { min_x: *x, min_y: *y, max_x: *x, max_y: *y })
     });
     take_in_edges(transformer, reference, rectangle, world, &mut bounds);
-    if let (Some(turn), true) = (world.turn, winding != 0.0) {
-        // A raster round a pole goes all round.
+    if let Some(turn) = world.turn
+        && (winding != 0.0 || bounds.width() >= turn * (1.0 - 1e-9))
+    {
+        // A raster round a pole, or from 0 to 360 degrees, goes all round.
         (bounds.min_x, bounds.max_x) = (-turn / 2.0, turn / 2.0);
     }
     if let Some([least, most]) = world.y_range {
@@ -62,6 +66,34 @@ pub fn footprint(
     let pixels = (right - left).hypot(bottom - top);
     let diagonal = diagonal(&points).unwrap_or_else(|| bounds.width().hypot(bounds.height()));
     Some(Footprint { bounds, resolution: diagonal / pixels })
+}
+
+/// The box in CRS `to` of a rectangle `[left, top, right, bottom]` of a reference grid in CRS `from`; `None` if nothing
+/// of it maps. Its x may lie beyond the usual range where it crosses the antimeridian. Without a place in `options` the
+/// middle of the rectangle decides among datum operations.
+///
+/// # Errors
+/// As [`Transformer::new`].
+pub fn bounds_in(
+    [from, to]: [&Crs; 2],
+    reference: &GeoTransform,
+    rectangle: [f64; 4],
+    options: &TransformOptions,
+) -> Result<Option<Bounds>> {
+    let [left, top, right, bottom] = rectangle;
+    if from.same_horizontal(to) {
+        let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
+        let point = |(u, v): (f64, f64)| {
+            let [x, y] = reference.apply(u, v);
+            Bounds { min_x: x, min_y: y, max_x: x, max_y: y }
+        };
+        return Ok(corners.into_iter().map(point).reduce(Bounds::union));
+    }
+    let middle = reference.apply((left + right) / 2.0, (top + bottom) / 2.0);
+    let place = options.place.or_else(|| transform::place_of(from, middle, options.engine));
+    let transformer = Transformer::new(from, to, &TransformOptions { place, ..options.clone() })?;
+    let world = World { turn: transform::turn(to), y_range: transform::y_range(to) };
+    Ok(footprint(&transformer, reference, rectangle, &world).map(|print| print.bounds))
 }
 
 /// The box of a footprint, grown by more than its outline may bend between the points that were looked at.
@@ -99,8 +131,8 @@ fn inside(
     let mut first = [f64::NAN; 2];
     for row in 0..EDGE_POINTS {
         let mut points = vec![first];
-        points.extend((0..EDGE_POINTS).map(|col| at(fraction(col), fraction(row))));
-        transformer.forward(&mut points[1..]);
+        let along = |f: f64| at(f, fraction(row));
+        points.extend(to_the_rim(transformer, along));
         unwrap(&mut points, turn);
         if let Some(own) = points[1..].iter().find(|p| p[0].is_finite()) {
             first = *own;
@@ -108,6 +140,39 @@ fn inside(
         all.extend_from_slice(&points[1..]);
     }
     all
+}
+
+/// Points along a line, carried over; between one that maps and one that does not also the last that does.
+fn to_the_rim(transformer: &Transformer, along: impl Fn(f64) -> [f64; 2]) -> Vec<[f64; 2]> {
+    const HALVINGS: u32 = 24;
+    let fraction = |i: usize| i as f64 / (EDGE_POINTS - 1) as f64;
+    let maps = |p: &[f64; 2]| p[0].is_finite() && p[1].is_finite();
+    let mut own: Vec<[f64; 2]> = (0..EDGE_POINTS).map(|i| along(fraction(i))).collect();
+    transformer.forward(&mut own);
+    let mut points = Vec::with_capacity(own.len() + 2);
+    for (index, point) in own.iter().enumerate() {
+        let before = index.checked_sub(1).map(|before| maps(&own[before]));
+        if before.is_some_and(|before| before != maps(point)) {
+            let (mut inside, mut outside) = (fraction(index), fraction(index - 1));
+            if before == Some(true) {
+                (inside, outside) = (outside, inside);
+            }
+            let mut rim = [f64::NAN; 2];
+            for _ in 0..HALVINGS {
+                let middle = (inside + outside) / 2.0;
+                let mut point = [along(middle)];
+                transformer.forward(&mut point);
+                if maps(&point[0]) {
+                    (inside, rim) = (middle, point[0]);
+                } else {
+                    outside = middle;
+                }
+            }
+            points.push(rim);
+        }
+        points.push(*point);
+    }
+    points
 }
 
 /// Takes out the jumps at the antimeridian; gives the turns that are left round the outline.
