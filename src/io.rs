@@ -16,8 +16,8 @@ use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{FormatError, Result};
 
-pub(crate) use staged::withdraw;
 pub use staged::{ScratchFile, StagedFile, Target, check_target, kept_work};
+pub(crate) use staged::{left_companion, note_companion, withdraw};
 
 /// Something that can be read at any offset by many threads at once.
 pub trait ReadAt: Send + Sync {

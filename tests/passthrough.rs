@@ -131,6 +131,32 @@ fn padding_short_strips_and_shifted_tiles_are_rendered() {
 }
 
 #[test]
+fn uncompressed_strips_make_up_blocks() {
+    let env = TestEnv::new();
+    let mut cases = 0;
+    for planar in [false, true] {
+        // 80 rows: two blocks of 32 and a short one, which is rendered.
+        for (rows, blocks) in [(1, 2), (8, 2), (16, 2), (32, 2), (24, 0)] {
+            let mut picture = Geotiff::new(32, 80, 3, rows as u64);
+            (picture.rows_per_strip, picture.planar, picture.codec) = (rows, planar, Codec::None);
+            picture.write(&env.path("a.tif"));
+            let interleave = if planar { "band" } else { "pixel" };
+            let layout = ["-c", "32", "--compress", "none", "--interleave", interleave];
+            let none = [&layout[..], &["--stats", "none"]].concat();
+            let plan = env.ok(&[&["plan", "--json", "a.tif"], &none[..]].concat()).stdout;
+            let blocks = if planar { blocks * 3 } else { blocks };
+            assert_eq!(number(&plan, "copied"), blocks, "{planar} {rows}");
+            let unseen = copied(&env, &["a.tif"], &none);
+            assert_eq!(unseen[..2], [blocks, blocks], "{planar} {rows}");
+            let seen = copied(&env, &["a.tif"], &layout);
+            assert_eq!(seen[..2], [blocks, 0], "{planar} {rows}");
+            cases += 1;
+        }
+    }
+    assert_eq!(cases, 10);
+}
+
+#[test]
 fn byte_order_type_codec_and_predictor_must_agree() {
     let env = TestEnv::new();
     let mut cases = 0;

@@ -350,14 +350,11 @@ impl Trail {
     }
 }
 
-/// One source for each pixel of a rendered canvas: 0 where there is none.
+/// One source for each pixel of a rendered canvas, 0 where there is none; nothing for a blank canvas.
 pub(crate) fn by_pixel<T: Sample>(canvas: &Canvas<T>, mosaic: &Mosaic, out: &mut Vec<u32>) {
     let pixels = canvas.pixels();
     out.clear();
-    let Some(origins) = canvas.origins.as_ref().filter(|_| !canvas.is_blank()) else {
-        out.resize(pixels, 0);
-        return;
-    };
+    let Some(origins) = canvas.origins.as_ref().filter(|_| !canvas.is_blank()) else { return };
     let planes = origins.ids.len() / pixels;
     // Alpha comes with the other bands.
     let alpha = mosaic.facts.alpha_band.filter(|band| canvas.bands.contains(band) && planes > 1);
@@ -412,11 +409,14 @@ struct OriginEncoder<S> {
 
 impl<S: Sample> EncodeOrigins for OriginEncoder<S> {
     fn encode(&mut self, window: Window, ids: &[u32]) -> Result<Encoded> {
+        // A blank canvas has a block that is encoded once and for all.
         let empty = ids.iter().all(|id| *id == 0);
-        self.samples.clear();
-        self.samples.extend(ids.iter().map(|id| S::from_f64(f64::from(*id))));
-        self.valid.clear();
-        self.valid.extend(ids.iter().map(|id| u8::from(*id != 0)));
+        if !empty {
+            self.samples.clear();
+            self.samples.extend(ids.iter().map(|id| S::from_f64(f64::from(*id))));
+            self.valid.clear();
+            self.valid.extend(ids.iter().map(|id| u8::from(*id != 0)));
+        }
         let found = (!empty).then_some((&self.samples[..], &self.valid[..]));
         self.canvas.load(window, 0..1, 1, found, false);
         let mut encoded = self.encoder.encode(&mut self.canvas, |_| Ok(Vec::new()))?;

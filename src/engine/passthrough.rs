@@ -14,7 +14,8 @@ use crate::sample::Sample;
 use crate::source::Source;
 use crate::source::blocks::{Block, Blocks, ReadScratch, Request};
 use crate::tiff::format::Packing;
-use crate::tiff::reader::{BlockId, Part};
+use crate::tiff::layout::Layout;
+use crate::tiff::reader::{BlockId, Part, raster_bytes};
 use crate::tiff::writer::ImageSpec;
 
 /// How far a source's blocks can stand for those of the output.
@@ -42,6 +43,10 @@ pub(crate) struct Candidate {
     source: u32,
     bx: u32,
     by: u32,
+    /// Blocks of the source that make it up, from top to bottom: more than 1 for uncompressed strips.
+    rows: u32,
+    /// Bytes of a plane of that many, else of one that is a block as it is.
+    raw_bytes: u64,
     /// Whether headers alone say that the output is the same.
     pub(crate) known: bool,
 }
@@ -54,12 +59,11 @@ impl<'a> Passthrough<'a> {
         options: &WriteOptions,
     ) -> Passthrough<'a> {
         let fits = mosaic.sources().iter().map(|source| {
-            if !same_layout(source, mosaic, spec) {
-                Fit::No
-            } else if keeps_pixels::<T>(source, mosaic, spec, options) {
-                Fit::Pixels
-            } else {
-                Fit::Layout
+            let same = same_layout(source, mosaic, spec);
+            match keeps_pixels::<T>(source, mosaic, spec, options) {
+                true if same && (is_block(source, spec) || is_rows(source, spec)) => Fit::Pixels,
+                false if same && is_block(source, spec) => Fit::Layout,
+                _ => Fit::No,
             }
         });
         let fits: Vec<Fit> = fits.collect();
@@ -96,9 +100,11 @@ impl<'a> Passthrough<'a> {
         }
         let (bx, by) = (layout.block_col_of(col), layout.block_row_of(row));
         // A block that ends with the image has padding, or is short.
-        let same = layout.block_window(bx, by) == Window { col, row, ..window };
+        let rows = rows_of(layout, (bx, by), Window { col, row, ..window })?;
         let known = hits.len() == 1 && fit == Fit::Pixels;
-        same.then_some(Candidate { source: top, bx, by, known })
+        let samples = if layout.planar { 1 } else { layout.bands };
+        let raw_bytes = raster_bytes(layout.dtype, window.pixels(), samples);
+        (known || rows == 1).then_some(Candidate { source: top, bx, by, rows, raw_bytes, known })
     }
 }
 
@@ -113,7 +119,22 @@ impl Candidate {
         blocks: &Blocks<'_>,
         planes: impl Iterator<Item = u32>,
     ) -> Result<Copies> {
-        planes.map(|plane| blocks.stored(self.source, self.id(plane))).collect()
+        planes.map(|plane| self.stored(blocks, plane)).collect()
+    }
+
+    /// The stored bytes of a plane of the block.
+    fn stored(&self, blocks: &Blocks<'_>, plane: u32) -> Result<Option<Vec<u8>>> {
+        if self.rows == 1 {
+            return blocks.stored(self.source, self.id(plane));
+        }
+        let mut all = Vec::with_capacity(self.raw_bytes as usize);
+        for by in self.by..self.by + self.rows {
+            let id = BlockId { bx: self.bx, by, plane };
+            let Some(bytes) = blocks.stored(self.source, id)? else { return Ok(None) };
+            all.extend_from_slice(&bytes);
+        }
+        // A strip that is stored short, or long, would shift all after it.
+        Ok((all.len() as u64 == self.raw_bytes).then_some(all))
     }
 
     /// The decoded planes of the block, held so that what is rendered can be compared with them. Rendering
@@ -181,14 +202,44 @@ fn same_bytes(a: &[u8], b: &[u8]) -> bool {
         })
 }
 
-/// Whether a decoded block of the source would be encoded as the source has it.
+/// Whether the source's blocks have the size of those of the output.
+fn is_block(source: &Source, spec: &ImageSpec) -> bool {
+    let (layout, side) = (&source.dataset.image, Size { width: spec.chunk, height: spec.chunk });
+    layout.stored_block_size() == side && layout.block_size() == side
+}
+
+/// Whether the source has strips as wide as a block of the output, of bytes that need only be put one after the
+/// other.
+fn is_rows(source: &Source, spec: &ImageSpec) -> bool {
+    let layout = &source.dataset.image;
+    !layout.tiled
+        && layout.compression == Compression::None
+        && layout.predictor == Predictor::None
+        && layout.stored_block_size().width == spec.chunk
+}
+
+/// Blocks of an image, from one on, that cover a window exactly from top to bottom.
+fn rows_of(layout: &Layout, (bx, by): (u32, u32), window: Window) -> Option<u32> {
+    let (mut height, mut rows) = (0, 0);
+    while height < window.height {
+        if by + rows >= layout.down() {
+            return None;
+        }
+        let block = layout.block_window(bx, by + rows);
+        let place = (block.col, block.row, block.width);
+        if place != (window.col, window.row + height, window.width) {
+            return None;
+        }
+        (height, rows) = (height + block.height, rows + 1);
+    }
+    (height == window.height).then_some(rows)
+}
+
+/// Whether a decoded block of the source, of the right size, would be encoded as the source has it.
 fn same_layout(source: &Source, mosaic: &Mosaic, spec: &ImageSpec) -> bool {
     let layout = &source.dataset.image;
-    let side = Size { width: spec.chunk, height: spec.chunk };
     let rescaled = (0..source.bands()).any(|band| source.rescale(band).is_some());
-    layout.stored_block_size() == side
-        && layout.block_size() == side
-        && layout.packing == Packing::Whole
+    layout.packing == Packing::Whole
         && layout.params.is_none()
         && layout.dtype == spec.dtype
         && layout.bands == spec.bands

@@ -164,12 +164,24 @@ pub fn write(
     provenance::check(mosaic, path, options)?;
     let plan = WritePlan::new(mosaic, options)?;
     plan.check_space(path, observer)?;
+    // Before anything of the earlier run is removed, its note with it.
+    let left = io::left_companion(path, options.provenance.as_deref());
     let (target, journal) = if options.resume {
         StagedFile::resume(path, options.overwrite)?
     } else {
         (StagedFile::create(path, options.overwrite)?, None)
     };
+    if let Some(left) = left {
+        let text = format!(
+            "an earlier run for this output left {}, which is no part of this one; remove it",
+            left.display()
+        );
+        observer.warning(&Warning::Other(text));
+    }
     let provenance = provenance::target(options, journal.is_some())?;
+    if let Some(companion) = &options.provenance {
+        io::note_companion(path, companion)?;
+    }
     run(&plan, Targets { output: Box::new(target), provenance, journal }, observer).at(path)
 }
 

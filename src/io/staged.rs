@@ -309,7 +309,7 @@ impl StagedFile {
     /// The directory of the output cannot change under us, so what cannot be removed is not there, or
     /// is replaced when it is needed.
     fn remove_beside(&self) {
-        for kind in ["journal", "journal-new", "cog", "spill"] {
+        for kind in ["journal", "journal-new", "cog", "spill", "beside"] {
             if let Ok(path) = own_name(&self.target, kind) {
                 let _ = std::fs::remove_file(path);
             }
@@ -335,6 +335,27 @@ impl StagedFile {
 /// Whether an earlier run for this output left work that [`StagedFile::resume`] would find.
 pub fn kept_work(target: &Path) -> bool {
     own_name(target, "journal").is_ok_and(|path| path.is_file())
+}
+
+/// Notes beside the output that a run for it also makes `companion`, which may lie elsewhere: so that a later
+/// run which makes none can say what a killed one left.
+pub(crate) fn note_companion(target: &Path, companion: &Path) -> Result<()> {
+    let note = own_name(target, "beside")?;
+    let file = open_own(&note).at(&note)?;
+    let path = std::path::absolute(companion).at(companion)?;
+    file.set_len(0).at(&note)?;
+    write_all_at(&file, 0, path.to_string_lossy().as_bytes()).at(&note)
+}
+
+/// The temporary that a killed run for this output left of a file beside `target`, other than `companion`.
+/// It is only named, never removed: a note can be anyone's.
+pub(crate) fn left_companion(target: &Path, companion: Option<&Path>) -> Option<PathBuf> {
+    let note = std::fs::read_to_string(own_name(target, "beside").ok()?).ok()?;
+    let noted = Path::new(&note);
+    if companion.is_some_and(|path| std::path::absolute(path).is_ok_and(|own| own == noted)) {
+        return None;
+    }
+    own_name(noted, "part").ok().filter(|path| path.is_file())
 }
 
 /// Takes back the name of a file that was published just now, because what belongs to it could not be.

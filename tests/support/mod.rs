@@ -144,6 +144,11 @@ impl Running {
         Running { child, ended, stderr, stdout: None }
     }
 
+    /// Number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the end, at most `limit`; kills (SIGKILL) and returns false after that.
     pub(crate) fn wait(&mut self, limit: Duration) -> bool {
         match self.ended.recv_timeout(limit) {
