@@ -84,6 +84,22 @@ impl ReadAt for Vec<u8> {
     }
 }
 
+/// Opens a file to read, but nothing else that has a name: a pipe would be waited for without end.
+///
+/// # Errors
+/// Those of the system; what is no regular file is `InvalidInput`, a directory `IsADirectory`.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let meta = std::fs::metadata(path)?;
+    if meta.is_dir() {
+        return Err(IoKind::IsADirectory.into());
+    }
+    if !meta.is_file() {
+        let reason = "it is no regular file, but a pipe or a device; pass a copy of it";
+        return Err(io::Error::new(IoKind::InvalidInput, reason));
+    }
+    File::open(path)
+}
+
 /// How the bytes of local sources are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IoMode {

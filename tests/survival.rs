@@ -23,8 +23,8 @@ const PACE: f64 = 0.2;
 fn env_for<'a>(out: &'a str, more: &[&'a str]) -> (TestEnv, Vec<&'a str>) {
     let env = TestEnv::new();
     for (index, name) in SOURCES.iter().enumerate() {
-        let (col, row) = ((index % 2) as f64 * 600.0, (index / 2) as f64 * 600.0);
-        let mut picture = Geotiff::new(700, 700, 1, index as u64).moved(col, row);
+        let (col, row) = ((index % 2) as f64 * 950.0, (index / 2) as f64 * 950.0);
+        let mut picture = Geotiff::new(1100, 1100, 2, index as u64).moved(col, row);
         picture.codec = Codec::Deflate;
         picture.write(&env.path(name));
     }
@@ -268,4 +268,13 @@ fn a_run_without_provenance_says_what_one_with_it_left() {
         fs::remove_file(env.path("out.tif")).unwrap();
         assert_eq!(env.names(), ["a.tif", "b.tif", "c.tif", "d.tif", "sub"]);
     }
+}
+
+#[test]
+fn a_pipe_is_refused_at_once() {
+    let env = TestEnv::new();
+    assert!(Command::new("mkfifo").arg(env.path("pipe.tif")).status().unwrap().success());
+    env.fails(&["info", "pipe.tif"], 2, &["pipe.tif", "no regular file"]);
+    env.fails(&["verify", "pipe.tif"], 1, &[]);
+    env.fails(&["mosaic", "pipe.tif", "-o", "out.tif"], 2, &["pipe.tif", "no regular file"]);
 }

@@ -223,3 +223,19 @@ fn counts_of_uncompressed_blocks_are_checked_without_a_receipt() {
         assert_eq!(env.run(&["verify", "out.tif"]).code, Some(1), "byte {at}");
     }
 }
+
+/// Samples that equal the nodata read as missing, and the stated statistics say so.
+#[test]
+fn a_clash_with_nodata_is_no_fault() {
+    let env = TestEnv::new();
+    let mut value = |_: usize, row: usize, col: usize| ((row + col) % 120) as f64;
+    Geotiff::typed([90, 70, 1], (8, 1), &mut value).write(&env.path("a.tif"));
+    let made = env.ok(&["mosaic", "a.tif", "-o", "out.tif", "--nodata", "100"]);
+    assert!(made.stderr.contains("equal the output nodata"), "{}", made.stderr);
+    env.ok(&["verify", "out.tif"]);
+    // A receipt is checked before the run, and never replaces a file unasked.
+    env.fails(&["mosaic", "a.tif", "-o", "b.tif", "--receipt", "none/r.json"], 2, &["none"]);
+    std::fs::write(env.path("r.json"), "mine").unwrap();
+    env.fails(&["mosaic", "a.tif", "-o", "b.tif", "--receipt", "r.json"], 2, &["r.json"]);
+    assert!(!env.path("b.tif").exists());
+}

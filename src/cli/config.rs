@@ -227,7 +227,7 @@ pub(crate) fn writing(
 
 /// Takes the blocks of the inputs for those of the output (`-c auto`), but for what is asked for otherwise.
 pub(crate) fn adopt_layout(
-    args: &MosaicArgs,
+    format: &FormatArgs,
     mosaic: &Mosaic,
     options: &mut WriteOptions,
     observer: &dyn Observer,
@@ -242,13 +242,13 @@ pub(crate) fn adopt_layout(
         }
     };
     options.chunk = layout.chunk;
-    if args.format.interleave.is_none() {
+    if format.interleave.is_none() {
         options.pixel_interleaved = layout.pixel_interleaved;
     }
-    if args.format.compress.is_none() {
+    if format.compress.is_none() {
         options.compression = layout.compression;
     }
-    if args.format.predictor.is_none() && options.compression == layout.compression {
+    if format.predictor.is_none() && options.compression == layout.compression {
         options.predictor = PredictorChoice::Fixed(layout.predictor);
     }
 }

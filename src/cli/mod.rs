@@ -89,7 +89,7 @@ fn try_mosaic(args: &MosaicArgs) -> Result<Exit, Failure> {
     let mosaic = Mosaic::new(opened.sources, &mosaic_options)?;
     log::debug!("mosaic made after {:.3} s", began.elapsed().as_secs_f64());
     if args.format.chunk == Some(Chunk::Auto) {
-        config::adopt_layout(args, &mosaic, &mut write_options, &progress);
+        config::adopt_layout(&args.format, &mosaic, &mut write_options, &progress);
     }
     log::debug!("{mosaic_options:?}\n{write_options:?}");
     let result = engine::write(&mosaic, &args.output, &write_options, &progress);
@@ -133,7 +133,7 @@ fn check_names(args: &MosaicArgs, inputs: &[PathBuf]) -> Result<(), Error> {
         };
         return Err(Error::new(InputError::Output(reason.into())).with_path(path));
     }
-    if let Some(path) = &args.format.provenance {
+    for path in [&args.format.provenance, &args.format.receipt].into_iter().flatten() {
         config::check_output(path, args.format.overwrite)?;
     }
     Ok(())

@@ -15,9 +15,11 @@ use smalti::source::open::{OpenOptions, open_entries};
 use smalti::source::sort::sort;
 
 use crate::cli::analysis_args::PlanArgs;
+use crate::cli::args::FormatArgs;
 use crate::cli::inputs::{self, Notes};
 use crate::cli::output::{clean, print};
 use crate::cli::report::{Exit, Failure, Phase, bytes, count};
+use crate::cli::values::Chunk;
 use crate::cli::{config, stop_flag};
 
 /// What was found out.
@@ -60,7 +62,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
             {
                 plan.add(Severity::Refused, "order", &error.to_string());
             }
-            plan.look_at(opened.sources, &options, &write_options, &notes)?;
+            plan.look_at(opened.sources, &options, &args.format, write_options, &notes)?;
         }
         Err(error) => match error.into_kind() {
             ErrorKind::BadSources(errors) => {
@@ -93,7 +95,8 @@ impl Plan {
         &mut self,
         sources: Vec<Source>,
         options: &MosaicOptions,
-        write_options: &WriteOptions,
+        format: &FormatArgs,
+        mut write_options: WriteOptions,
         notes: &Notes,
     ) -> Result<(), Failure> {
         let mut judged = sources.clone();
@@ -133,7 +136,10 @@ impl Plan {
             );
             self.add(Severity::Warning, "gaps", &text);
         }
-        match estimate(&mosaic, write_options, notes) {
+        if format.chunk == Some(Chunk::Auto) {
+            config::adopt_layout(format, &mosaic, &mut write_options, notes);
+        }
+        match estimate(&mosaic, &write_options, notes) {
             Ok(estimate) => {
                 let (used, wanted) = (estimate.budget.threads, estimate.wanted_threads);
                 if used < wanted {

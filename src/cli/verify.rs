@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 use smalti::engine::stats::BandStats;
 use smalti::error::{Result, ResultExt as _};
-use smalti::io::ReadAt as _;
+use smalti::io::{self, ReadAt as _};
 use smalti::ordered::{self, run_ordered, thread_count};
 use smalti::source::open::{open_any, stamp_of};
 use smalti::tiff::inventory::{self, Image};
@@ -124,7 +124,7 @@ fn rederive_blocks(
 
 /// Directories, tables, and every block of every image.
 fn structure(path: &Path, found: &mut Findings) -> Result<()> {
-    let file = File::open(path).at(path)?;
+    let file = io::open_regular(path).at(path)?;
     let images = inventory::images(&file).at(path)?;
     let extents = receipt::extents(&file, &images).at(path)?;
     overlaps(&extents, found);

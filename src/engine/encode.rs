@@ -227,15 +227,26 @@ impl<T: Sample> BlockEncoder<T> {
         let ones = composite::count_valid(valid);
         let all = ones == samples.len() as u64;
         let is_alpha = self.format.alpha_band == Some(band);
+        let mut clashes = 0;
         if let Some(nodata) = self.format.nodata.filter(|_| !is_alpha) {
-            out.clashes += composite::clashes(samples, valid, nodata, self.format.nudge);
+            clashes = composite::clashes(samples, valid, nodata, self.format.nudge);
+            out.clashes += clashes;
         }
         if !all {
             let fill = self.fill_of(band);
             out.kept_nan += composite::fill_invalid(samples, valid, fill, keeps_nan);
             out.invalid += samples.len() as u64 - ones;
         }
-        out.stats.push(self.band_stats(samples, Some(valid)));
+        let stays = self.format.nodata.filter(|_| clashes > 0 && !self.format.nudge);
+        out.stats.push(match stays {
+            // They will read as missing, so that statistics leave them out.
+            Some(nodata) => {
+                let differs = |(s, v): (&T, &u8)| u8::from(*v != 0 && *s != nodata);
+                let seen: Vec<u8> = samples.iter().zip(&*valid).map(differs).collect();
+                self.band_stats(samples, Some(&seen))
+            }
+            None => self.band_stats(samples, Some(valid)),
+        });
     }
 
     fn band_stats(&self, samples: &[T], valid: Option<&[u8]>) -> BandStats {

@@ -53,7 +53,7 @@ impl FilePool {
         };
         let beside = source.beside.iter().find(|(file, _)| *file == which);
         let stamp = beside.map_or(&source.stamp, |(_, stamp)| stamp);
-        let file = File::open(path).at(path)?;
+        let file = io::open_regular(path).at(path)?;
         check_stamp(&file, stamp).at(path)?;
         let handle = Handle { file: Arc::new(file) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

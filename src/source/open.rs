@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::codec::image::Params;
 use crate::crs::Crs;
 use crate::error::{Error, ErrorKind, FormatError, Result, ResultExt};
-use crate::io::{self, ReadAt};
+use crate::io::{self, ReadAt, open_regular};
 use crate::observer::{Observer, Warning};
 use crate::ordered::{Window, run_ordered, thread_count};
 use crate::source::entry::Entry;
@@ -62,12 +62,8 @@ pub fn open_source(path: &Path) -> Result<Source> {
 /// # Errors
 /// As [`Dataset::open`]; I/O errors.
 pub fn open_any(path: &Path, options: ReadOptions) -> Result<Source> {
-    let file = File::open(path).at(path)?;
+    let file = open_regular(path).at(path)?;
     let meta = file.metadata().at(path)?;
-    if meta.is_dir() {
-        let error: Error = std::io::Error::from(std::io::ErrorKind::IsADirectory).into();
-        return Err(error.with_path(path));
-    }
     let beside = BesideFile { path, stamps: RefCell::default() };
     let dataset = Dataset::open_with(path, &file, &beside, options)
         .map_err(|error| name_format(error, path))?;
@@ -110,12 +106,12 @@ impl Beside for BesideFile<'_> {
 
     fn open(&self, file: FileOf) -> Result<Option<Box<dyn ReadAt>>> {
         let path = with_suffix(self.path, file.suffix());
-        let opened = File::open(&path).and_then(|opened| {
-            let meta = opened.metadata()?;
-            if meta.is_file() {
-                self.stamps.borrow_mut().push((file, stamp_of(&meta)));
+        let opened = fs::metadata(&path).and_then(|meta| {
+            if !meta.is_file() {
+                return Ok(None);
             }
-            Ok(meta.is_file().then(|| Box::new(opened) as Box<dyn ReadAt>))
+            self.stamps.borrow_mut().push((file, stamp_of(&meta)));
+            Ok(Some(Box::new(File::open(&path)?) as Box<dyn ReadAt>))
         });
         or_missing(opened, &path)
     }
@@ -339,10 +335,9 @@ impl Interner {
 
 /// The first bytes of a regular file, at most `most`.
 fn read_start(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
     let mut bytes = Vec::new();
-    if file.metadata()?.is_file() {
-        file.take(most).read_to_end(&mut bytes)?;
+    if fs::metadata(path)?.is_file() {
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
 }
