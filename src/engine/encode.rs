@@ -242,7 +242,7 @@ impl<T: Sample> BlockEncoder<T> {
             // They will read as missing, so that statistics leave them out.
             Some(nodata) => {
                 let differs = |(s, v): (&T, &u8)| u8::from(*v != 0 && *s != nodata);
-                let seen: Vec<u8> = samples.iter().zip(&*valid).map(differs).collect();
+                let seen: Vec<u8> = samples.iter().zip(valid.iter()).map(differs).collect();
                 self.band_stats(samples, Some(&seen))
             }
             None => self.band_stats(samples, Some(valid)),
