@@ -235,7 +235,7 @@ fn a_clash_with_nodata_is_no_fault() {
     env.ok(&["verify", "out.tif"]);
     // A receipt is checked before the run, and never replaces a file unasked.
     env.fails(&["mosaic", "a.tif", "-o", "b.tif", "--receipt", "none/r.json"], 2, &["none"]);
-    std::fs::write(env.path("r.json"), "mine").unwrap();
+    fs::write(env.path("r.json"), "mine").unwrap();
     env.fails(&["mosaic", "a.tif", "-o", "b.tif", "--receipt", "r.json"], 2, &["r.json"]);
     assert!(!env.path("b.tif").exists());
 }
