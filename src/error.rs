@@ -120,6 +120,22 @@ pub enum FormatError {
         /// What the decoder found.
         reason: String,
     },
+    /// A block would become far larger than its stored bytes: sound, perhaps, or made to exhaust memory.
+    #[error(
+        "{} would become {}, more than is believed of so few; if the file is sound, pass --memory {}M, or \
+         rewrite it in smaller blocks, e.g. gdal_translate -co TILED=YES",
+        bytes_text(*stored),
+        bytes_text(*decoded),
+        enough.div_ceil(1 << 20)
+    )]
+    Expands {
+        /// Bytes in the file.
+        stored: u64,
+        /// Bytes in memory.
+        decoded: u64,
+        /// A memory budget that allows it.
+        enough: u64,
+    },
     /// A block decodes to the wrong number of bytes.
     #[error("decodes to {found} bytes, expected {expected}")]
     BlockLength {

@@ -331,6 +331,42 @@ fn a_vrt_is_its_sources() {
     assert_pixels(&env.picture("n.tif"), SIZE, &expected);
 }
 
+/// As `gdal_translate -of VRT` writes it of a file with a mask, but without the rectangles; and our own of a file with
+/// a mask under one without.
+#[test]
+fn a_mask_band_is_the_masks_of_its_sources() {
+    let env = TestEnv::new();
+    let mut masked = Geotiff::new(W, H, 1, 5);
+    masked.mask = Some((0..W * H).map(|at| at % 3 > 0).collect());
+    masked.write(&env.path("a.tif"));
+    let source = |band: &str| {
+        format!(
+            "<SimpleSource><SourceFilename relativeToVRT=\"1\">a.tif</SourceFilename><SourceBand>{band}</SourceBand>\
+             </SimpleSource>"
+        )
+    };
+    let text = format!(
+        "<VRTDataset rasterXSize=\"{W}\" rasterYSize=\"{H}\"><SRS>EPSG:32633</SRS><GeoTransform>500000, 10, 0, \
+         5300000, 0, -10</GeoTransform><VRTRasterBand dataType=\"UInt16\" band=\"1\">{}</VRTRasterBand><MaskBand>\
+         <VRTRasterBand dataType=\"Byte\">{}</VRTRasterBand></MaskBand></VRTDataset>",
+        source("1"),
+        source("mask,1")
+    );
+    fs::write(env.path("m.vrt"), text).unwrap();
+    env.ok(&["mosaic", "m.vrt", "-o", "m.tif"]);
+    let picture = env.picture("m.tif");
+    for at in (0..W * H).filter(|at| at % 3 > 0) {
+        assert_eq!(picture.value(0, at / W, at % W), masked.value(0, at / W, at % W));
+    }
+    // Masks too; in another order the check fails.
+    env.ok(&["verify", "m.tif", "a.tif"]);
+    Geotiff::new(W, H, 1, 6).moved(9.0, 4.0).write(&env.path("b.tif"));
+    env.ok(&["index", "a.tif", "b.tif", "-o", "two.vrt"]);
+    env.ok(&["mosaic", "two.vrt", "-o", "two.tif"]);
+    env.ok(&["verify", "two.tif", "a.tif", "b.tif"]);
+    env.fails(&["verify", "two.tif", "b.tif", "a.tif"], 1, &[]);
+}
+
 #[test]
 fn what_a_vrt_says_and_is_not_read_is_named() {
     let (env, _) = env_with_tiles();

@@ -6,23 +6,17 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use support::builder::{Codec, Geotiff};
-use support::{Running, TestEnv, reader, same_pixels};
+use support::{NOISE, Running, TestEnv, reader, same_pixels};
 
 /// Moments at which a run is killed.
 const MOMENTS: u32 = 10;
 
-/// Sources that keep the program busy for a while: noise, which no codec can shorten.
+/// Sources that keep the program busy for a while.
 fn env_with_sources() -> (TestEnv, Vec<&'static str>) {
     let env = TestEnv::new();
-    let names = ["a.tif", "b.tif", "c.tif", "d.tif"];
-    for (index, name) in names.iter().enumerate() {
-        let (col, row) = ((index % 2) as f64 * 900.0, (index / 2) as f64 * 900.0);
-        let mut picture = Geotiff::new(1000, 1000, 2, index as u64).moved(col, row);
-        picture.codec = Codec::Deflate;
-        picture.write(&env.path(name));
-    }
+    env.write_noise(1000, 900.0, |_| {});
     let mut args = vec!["mosaic"];
-    args.extend(names);
+    args.extend(NOISE);
     args.extend(["-o", "out.tif", "-c", "64", "--compress", "lzw", "--threads", "2"]);
     (env, args)
 }

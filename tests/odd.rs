@@ -331,7 +331,7 @@ fn bombs_are_refused_before_they_are_decoded() {
     let path = env.path("bomb.tif");
     let cases = [
         // As many as Deflate needs for so many zeros, in a tile: 400 MB at once.
-        (20_000, true, 8, 390_000, "390000 bytes for 400000000"),
+        (20_000, true, 8, 390_000, "380.9 KiB would become 381.5 MiB"),
         // Streams, of which memory is small and time is not.
         (46_000, false, 50_000, 65_000, "65000 bytes for 2116000000"),
         (46_000, false, 34_925, 310_000, "310000 bytes for 2116000000"),
@@ -352,6 +352,17 @@ fn bombs_are_refused_before_they_are_decoded() {
     fs::write(&path, one_block(8192, true, 8, 1, &stored)).unwrap();
     let dataset = open_any(&path, ReadOptions::default()).unwrap().dataset;
     assert!(samples(&dataset, Part::Image) == raw);
+    // A larger one is taken for one, unless the memory budget allows for it; and the message says so.
+    let raw = vec![0; 9008 * 9008];
+    Encoder::new(Compression::Deflate, None).unwrap().encode(&raw, &mut stored).unwrap();
+    fs::write(&path, one_block(9008, true, 8, 1, &stored)).unwrap();
+    let dataset = open_any(&path, ReadOptions::default()).unwrap().dataset;
+    let file = File::open(&path).unwrap();
+    let id = BlockId { bx: 0, by: 0, plane: 0 };
+    let read = |mut scratch: Scratch| dataset.read_block(&file, Part::Image, id, &mut scratch);
+    let error = read(Scratch::default()).unwrap_err().to_string();
+    assert!(error.contains("77.4 MiB") && error.contains("--memory 1239M"), "{error}");
+    assert!(read(Scratch::for_budget(1239 << 20)).is_ok());
 }
 
 /// A large strip is decoded piece by piece whatever the order of its bits.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use support::builder::{Geotiff, Random};
 use support::reader::Picture;
-use support::{Running, TestEnv};
+use support::{NOISE, Running, TestEnv};
 
 /// A picture with holes of its own in each band, few different values (so that there are ties), and its place.
 fn picture(size: [usize; 3], [col, row]: [i64; 2], seed: u64) -> (Geotiff, [i64; 2]) {
@@ -401,14 +401,9 @@ fn names_that_cannot_be_are_refused_and_nothing_is_left() {
 #[test]
 fn killed_and_resumed_it_has_the_same_bytes() {
     let env = TestEnv::new();
+    env.write_noise(1300, 900.0, |picture| picture.nodata = Some("0".into()));
     let mut args = vec!["mosaic".to_owned()];
-    for k in 0..4 {
-        let mut picture =
-            Geotiff::new(1300, 1300, 2, k).moved((k % 2) as f64 * 900.0, (k / 2) as f64 * 900.0);
-        picture.nodata = Some("0".into());
-        args.push(format!("s{k}.tif"));
-        picture.write(&env.path(&args[k as usize + 1]));
-    }
+    args.extend(NOISE.map(str::to_owned));
     let more = [
         "-o",
         "out.tif",

@@ -10,33 +10,20 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::builder::{Codec, Geotiff};
-use support::{Run, Running, TestEnv};
-
-/// A number of the final event.
-fn number(json: &str, name: &str) -> u64 {
-    let line = json.lines().last().expect("there is a final event");
-    let start = line.find(&format!("\"{name}\":")).expect("the event has it") + name.len() + 3;
-    let digits: String = line[start..].chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().expect("it is a number")
-}
+use support::builder::Geotiff;
+use support::{NOISE, Run, Running, TestEnv};
 
 /// Sources that keep the program busy for a while.
 fn env_with_sources() -> (TestEnv, Vec<&'static str>) {
     let env = TestEnv::new();
-    let names = ["a.tif", "b.tif", "c.tif", "d.tif"];
-    for (index, name) in names.iter().enumerate() {
-        let (col, row) = ((index % 2) as f64 * 900.0, (index / 2) as f64 * 900.0);
-        let mut picture = Geotiff::new(1000, 1000, 2, index as u64).moved(col, row);
-        picture.codec = Codec::Deflate;
+    env.write_noise(1000, 900.0, |picture| {
         picture.nodata = Some("0".into());
         for hole in 0..200 {
             picture.set(hole * 3, hole * 4, 0);
         }
-        picture.write(&env.path(name));
-    }
+    });
     let mut args = vec!["mosaic"];
-    args.extend(names);
+    args.extend(NOISE);
     args.extend(["-o", "out.tif", "--compress", "deflate", "--level", "9", "--json"]);
     (env, args)
 }
@@ -86,7 +73,7 @@ fn killed_at_any_moment_the_bytes_are_the_same() {
             }
             killed += kills;
             if !env.path("out.tif").exists() {
-                resumed += u64::from(number(&env.ok(&args).stdout, "blocks_resumed") > 0);
+                resumed += u64::from(env.ok(&args).number("blocks_resumed") > 0);
             }
             assert!(output(&env) == want, "{layout:?}, moment {moment}");
             fs::remove_file(env.path("out.tif")).unwrap();
@@ -129,7 +116,7 @@ fn other_options_inputs_and_damage_begin_anew() {
         let want = killed(&args, &env);
         spoil();
         let run = env.ok(&with(&args, &["--resume"]));
-        assert_eq!(number(&run.stdout, "blocks_resumed"), 0, "{name}");
+        assert_eq!(run.number("blocks_resumed"), 0, "{name}");
         assert!(run.stdout.contains("begins anew"), "{name}: {}", run.stdout);
         assert!(output(&env) == want, "{name}");
         fs::remove_file(env.path("out.tif")).unwrap();
@@ -141,13 +128,13 @@ fn other_options_inputs_and_damage_begin_anew() {
     let other: Vec<&str> =
         other.into_iter().filter(|a| !["--level", "9", "1"].contains(a)).collect();
     let run = env.ok(&with(&other, &["--resume"]));
-    assert_eq!(number(&run.stdout, "blocks_resumed"), 0);
+    assert_eq!(run.number("blocks_resumed"), 0);
     fs::remove_file(env.path("out.tif")).unwrap();
     // A changed input.
     killed(&args, &env);
     Geotiff::new(1000, 1000, 2, 77).write(&env.path("a.tif"));
     let run = env.ok(&with(&args, &["--resume"]));
-    assert_eq!(number(&run.stdout, "blocks_resumed"), 0);
+    assert_eq!(run.number("blocks_resumed"), 0);
     let resumed = output(&env);
     fs::remove_file(env.path("out.tif")).unwrap();
     assert!(resumed == whole(&env, &args).0);
@@ -172,7 +159,7 @@ fn a_run_without_resume_replaces_what_was_left() {
     let args = with(&args, &["-c", "64"]);
     let want = killed(&args, &env);
     let run = env.ok(&args);
-    assert_eq!(number(&run.stdout, "blocks_resumed"), 0);
+    assert_eq!(run.number("blocks_resumed"), 0);
     assert!(output(&env) == want);
     assert_eq!(env.names(), ["a.tif", "b.tif", "c.tif", "d.tif", "out.tif"]);
 }

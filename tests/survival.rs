@@ -12,24 +12,18 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::builder::{Codec, Geotiff, Random};
-use support::{Run, Running, TestEnv};
+use support::builder::Random;
+use support::{NOISE, Run, Running, TestEnv};
 
-const SOURCES: [&str; 4] = ["a.tif", "b.tif", "c.tif", "d.tif"];
 /// The least time between two journals.
 const PACE: f64 = 0.2;
 
 /// Sources that keep one thread busy for a second or so, and the arguments for a mosaic `out` of them.
 fn env_for<'a>(out: &'a str, more: &[&'a str]) -> (TestEnv, Vec<&'a str>) {
     let env = TestEnv::new();
-    for (index, name) in SOURCES.iter().enumerate() {
-        let (col, row) = ((index % 2) as f64 * 950.0, (index / 2) as f64 * 950.0);
-        let mut picture = Geotiff::new(1100, 1100, 2, index as u64).moved(col, row);
-        picture.codec = Codec::Deflate;
-        picture.write(&env.path(name));
-    }
+    env.write_noise(1100, 950.0, |_| {});
     let mut args = vec!["mosaic"];
-    args.extend(SOURCES);
+    args.extend(NOISE);
     args.extend(["-o", out, "--compress", "deflate", "--level", "9", "--json"]);
     args.extend(["-c", "64", "--threads", "1"]);
     args.extend(more);
@@ -46,14 +40,6 @@ fn whole(env: &TestEnv, args: &[&str], out: &str) -> (Vec<u8>, Duration) {
     let bytes = fs::read(env.path(out)).unwrap();
     fs::remove_file(env.path(out)).unwrap();
     (bytes, run.time)
-}
-
-/// A number of the final event.
-fn number(json: &str, name: &str) -> u64 {
-    let line = json.lines().last().expect("there is a final event");
-    let start = line.find(&format!("\"{name}\":")).expect("the event has it") + name.len() + 3;
-    let digits: String = line[start..].chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().expect("it is a number")
 }
 
 /// Where the blocks end that a journal speaks of: its fourth word.
@@ -103,11 +89,11 @@ fn thirty_kills_repeat_little() {
                 lost += written.saturating_sub(end) as f64 / want.len() as f64;
                 allowed += 0.1 + PACE / time.as_secs_f64();
                 killed += 1;
-                resumed += u64::from(number(&env.ok(&args).stdout, "blocks_resumed") > 0);
+                resumed += u64::from(env.ok(&args).number("blocks_resumed") > 0);
             }
             assert!(fs::read(env.path("out.tif")).unwrap() == want, "{layout:?}, moment {moment}");
             fs::remove_file(env.path("out.tif")).unwrap();
-            assert_eq!(env.names(), SOURCES);
+            assert_eq!(env.names(), NOISE);
         }
     }
     assert_eq!(moments, 30);
@@ -124,13 +110,13 @@ fn signals_keep_the_work_if_asked() {
         assert_eq!(run.code, Some(130), "{name}: {}", run.stderr);
         assert!(run.stderr.contains("--resume goes on with it"), "{name}: {}", run.stderr);
         assert!(!env.path("out.tif").exists());
-        assert!(number(&env.ok(&resume(&args)).stdout, "blocks_resumed") > 0, "{name}");
+        assert!(env.ok(&resume(&args)).number("blocks_resumed") > 0, "{name}");
         assert!(fs::read(env.path("out.tif")).unwrap() == want, "{name}");
         fs::remove_file(env.path("out.tif")).unwrap();
         // Not asked, and less than a minute of work: nothing stays.
         let run = at_journal(&env, &args, "out.tif", |running| signal(running, name));
         assert_eq!(run.code, Some(130), "{name}: {}", run.stderr);
-        assert_eq!(env.names(), SOURCES);
+        assert_eq!(env.names(), NOISE);
     }
 }
 
@@ -192,7 +178,7 @@ fn permission_that_is_lost_is_an_error() {
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(run.stderr.contains("ermission denied"), "{}", run.stderr);
     allow(0o755);
-    assert!(number(&env.ok(&resume(&args)).stdout, "blocks_resumed") > 0);
+    assert!(env.ok(&resume(&args)).number("blocks_resumed") > 0);
     assert!(fs::read(env.path("sub/out.tif")).unwrap() == want);
 }
 
@@ -233,11 +219,11 @@ fn a_power_cut_loses_only_what_was_not_synced() {
                 _ => fs::remove_file(&journal).unwrap(),
             }
             fs::write(&part, bytes).unwrap();
-            let resumed = number(&env.ok(&args).stdout, "blocks_resumed");
+            let resumed = env.ok(&args).number("blocks_resumed");
             assert_eq!(resumed > 0, case != "no journal", "{case}");
             assert!(fs::read(env.path("out.tif")).unwrap() == want, "{layout:?} {case}");
             fs::remove_file(env.path("out.tif")).unwrap();
-            assert_eq!(env.names(), SOURCES);
+            assert_eq!(env.names(), NOISE);
             cases += 1;
         }
     }
@@ -255,7 +241,7 @@ fn a_run_without_provenance_says_what_one_with_it_left() {
     assert!(left.exists());
     // The same run goes on with it, and has nothing to say of it.
     let run = env.ok(&resume(&with));
-    assert!(number(&run.stdout, "blocks_resumed") > 0);
+    assert!(run.number("blocks_resumed") > 0);
     assert!(!run.stdout.contains("smalti-part") && !left.exists(), "{}", run.stdout);
     for name in ["out.tif", "sub/p.tif", "sub/p.json"] {
         fs::remove_file(env.path(name)).unwrap();

@@ -170,11 +170,7 @@ pub(crate) fn writing(
     Encoder::new(compression, format.level)?;
     Ok(WriteOptions {
         threads: threads(run),
-        memory: match (run.memory, run.cache_fraction) {
-            (Some(bytes), _) => MemoryLimit::Bytes(bytes),
-            (None, Some(share)) => MemoryLimit::Fraction(share),
-            (None, None) => MemoryLimit::Auto,
-        },
+        memory: memory(run),
         io: match run.io {
             IoArg::Auto => IoMode::Auto,
             IoArg::Read => IoMode::Read,
@@ -223,6 +219,15 @@ pub(crate) fn writing(
             OverviewArg::Mode => OverviewKernel::Mode,
         }),
     })
+}
+
+/// The memory budget that is asked for.
+pub(crate) fn memory(run: &RunArgs) -> MemoryLimit {
+    match (run.memory, run.cache_fraction) {
+        (Some(bytes), _) => MemoryLimit::Bytes(bytes),
+        (None, Some(share)) => MemoryLimit::Fraction(share),
+        (None, None) => MemoryLimit::Auto,
+    }
 }
 
 /// Takes the blocks of the inputs for those of the output (`-c auto`), but for what is asked for otherwise.

@@ -82,10 +82,14 @@ fn result(mosaic: &Mosaic, window: Window) -> LibraryResult<Vec<Option<String>>>
     Ok((0..raster.bands()).map(value).collect())
 }
 
-/// What each source says, the one that counts most first.
+/// What each source says, the one on top first.
 fn ask(mosaic: &Mosaic, window: Window) -> LibraryResult<Vec<Said>> {
     let mut hits = Vec::new();
     mosaic.hits(window, &mut hits);
+    if !matches!(mosaic.overlap, Overlap::Last | Overlap::First) {
+        // Rules that look at all sources take them from the bottom up.
+        hits.reverse();
+    }
     let mut all = Vec::new();
     for id in hits {
         let source = &mosaic.sources()[id as usize];

@@ -17,7 +17,7 @@ use crate::cli::args::VerifyArgs;
 use crate::cli::output::{clean, print};
 use crate::cli::receipt::{self, Receipt};
 use crate::cli::report::{Exit, Failure, Phase, count};
-use crate::cli::{pixels, rederive};
+use crate::cli::{config, pixels, rederive};
 
 /// Faults that are listed; beyond that they are only counted.
 const MOST_LISTED: usize = 50;
@@ -48,7 +48,8 @@ impl Findings {
 pub(crate) fn run(args: &VerifyArgs) -> std::result::Result<Exit, Failure> {
     let receipt = args.receipt.as_deref().map(receipt::read).transpose()?;
     let mut found = Findings::default();
-    let sound = structure(&args.file, &mut found);
+    let memory = config::memory(&args.run).bytes()?;
+    let sound = structure(&args.file, memory, &mut found);
     match sound {
         Ok(()) => statistics(&args.file, &mut found),
         Err(error) => found.fault(error.to_string()),
@@ -90,7 +91,8 @@ fn report(args: &VerifyArgs, found: &Findings) -> std::io::Result<()> {
         faults => count(faults, "fault"),
     };
     let blocks = count(found.blocks, "block");
-    text += &format!("{verdict}; {blocks} decoded, {} not stored\n", found.sparse);
+    let name = clean(&args.file.display().to_string());
+    text += &format!("{name}: {verdict}; {blocks} decoded, {} not stored\n", found.sparse);
     if found.rederived > 0 {
         text += &format!("{} rendered anew and compared\n", count(found.rederived, "block"));
     }
@@ -108,7 +110,11 @@ fn rederive_blocks(
         (Some(receipt), true) if args.rederive.is_some() => match rederive::of_receipt(receipt) {
             Ok(expected) => expected,
             Err(failure) => {
-                found.fault(format!("the inputs of the receipt: {:#}", failure.error));
+                let reason = format!("{:#}", failure.error).replace('\n', ";");
+                found.fault(format!(
+                    "the inputs of the receipt: {reason}; relative names count from the directory in which \
+                     the run was started"
+                ));
                 return Ok(());
             }
         },
@@ -123,7 +129,7 @@ fn rederive_blocks(
 }
 
 /// Directories, tables, and every block of every image.
-fn structure(path: &Path, found: &mut Findings) -> Result<()> {
+fn structure(path: &Path, memory: u64, found: &mut Findings) -> Result<()> {
     let file = io::open_regular(path).at(path)?;
     let images = inventory::images(&file).at(path)?;
     let extents = receipt::extents(&file, &images).at(path)?;
@@ -142,12 +148,16 @@ fn structure(path: &Path, found: &mut Findings) -> Result<()> {
         all.div_ceil(BATCH),
         ordered::Window::light(thread_count(0)),
         &(),
-        Scratch::default,
+        || Scratch::for_budget(memory),
         |scratch, ticket| {
             let start = ticket.index * BATCH;
             let decode = |index: u64| {
                 let number = starts.partition_point(|first| *first <= index) - 1;
-                let decoded = images[number].decode(&file, index - starts[number], scratch);
+                let block = index - starts[number];
+                // There is nothing to look at in a block that is not stored.
+                let stored = usize::try_from(block).ok().and_then(|at| extents[number].get(at));
+                stored.filter(|extent| extent.len > 0)?;
+                let decoded = images[number].decode(&file, block, scratch);
                 decoded.err().map(|error| format!("image {number}: {error}"))
             };
             Ok((start..(start + BATCH).min(all)).filter_map(decode).collect::<Vec<String>>())

@@ -107,7 +107,8 @@ fn run_as<T: Sample>(
     let (mosaic, budget, groups) = (plan.mosaic, plan.budget, plan.groups());
     announce(plan, observer);
     let blocks = Blocks::new(mosaic.sources(), budget.cache_bytes, budget.threads, plan.options.io)
-        .skipping_bad(plan.options.skip_bad_blocks);
+        .skipping_bad(plan.options.skip_bad_blocks)
+        .within(budget.total_bytes);
     let uses = Uses::Cells { schedule: &plan.schedule, band_group: budget.band_group };
     let shared = shares_validity(mosaic);
     let renderer = Renderer { mosaic, blocks: &blocks, uses, shared };

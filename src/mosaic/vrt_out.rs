@@ -227,6 +227,8 @@ fn skips(mosaic: &Mosaic, source: &Source, band: u32) -> Result<Skips> {
         // NaN is never painted over data.
         nodata = Some(Nodata::Float(f64::NAN));
     }
+    // Where a mask band lists all inputs, each says that it counts, so that we read back what we write.
+    let mask = mask || (mosaic.validity == ValidityOutput::Mask && nodata.is_none());
     let rescale = source.rescale(band);
     Ok(Skips { nodata, mask, rescale })
 }

@@ -15,6 +15,7 @@ use crate::source::Source;
 use crate::source::cache::{BlockCache, CacheKey, CacheKind, Cached, Counted};
 use crate::source::files::FilePool;
 use crate::source::streams::{PartRequest, Streams};
+use crate::tiff::decode::believed_bytes;
 use crate::tiff::layout::{Extent, Layout};
 use crate::tiff::reader::{self, BlockId, Part, Scratch, Stored};
 
@@ -82,6 +83,8 @@ pub struct Blocks<'a> {
     passed_parts: usize,
     /// Whether blocks that cannot be decoded are left out.
     skip_bad: bool,
+    /// Bytes that a block may decode to however few are stored.
+    believed_bytes: u64,
     bad: Mutex<BTreeSet<BadBlock>>,
     read_ns: AtomicU64,
     decode_ns: AtomicU64,
@@ -106,6 +109,7 @@ impl<'a> Blocks<'a> {
             streams: Streams::default(),
             passed_parts: threads,
             skip_bad: false,
+            believed_bytes: 0,
             bad: Mutex::default(),
             read_ns: AtomicU64::new(0),
             decode_ns: AtomicU64::new(0),
@@ -118,6 +122,13 @@ impl<'a> Blocks<'a> {
     #[must_use]
     pub fn skipping_bad(mut self, skip: bool) -> Blocks<'a> {
         self.skip_bad = skip;
+        self
+    }
+
+    /// The same for a run with this memory budget, which tells how large a block is believed to be.
+    #[must_use]
+    pub fn within(mut self, total_bytes: u64) -> Blocks<'a> {
+        self.believed_bytes = believed_bytes(total_bytes);
         self
     }
 
@@ -228,6 +239,7 @@ impl<'a> Blocks<'a> {
         let fill =
             if request.part.is_image() { source.dataset.fill(request.id.plane) } else { None };
         let ReadScratch { stored, decode } = scratch;
+        decode.believed_bytes = self.believed_bytes;
         if extent.len == 0 {
             let raster = layout.decode(request.id, Stored::Absent, fill, spare, decode)?;
             return Ok(Cached::Raster(raster));

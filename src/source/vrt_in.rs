@@ -5,7 +5,7 @@
 //! and a `MaskBand` made of its sources' masks. Anything that changes pixels and is none of these is
 //! refused by name. The file is read as a stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,18 @@ use crate::error::{Error, Result, ResultExt};
 use crate::geometry::{GeoTransform, Size};
 use crate::sample::{DataType, Nodata};
 use crate::source::Rescale;
+use crate::source::open::open_any;
 use crate::source::xml::{Element, Xml};
+use crate::tiff::reader::ReadOptions;
 
 /// Most sources of a VRT, bands not counted.
 const MAX_PARTS: usize = 10_000_000;
 /// Most bands of a VRT.
 const MAX_BANDS: usize = 65_535;
 /// What would help with a VRT that is more than a mosaic.
+/// Most sources of a `MaskBand` that are looked at one by one.
+const MOST_PLAIN: usize = 1000;
+
 const HINT: &str = "write it as a GeoTIFF first: gdal_translate IN.vrt OUT.tif";
 
 /// A VRT as it is written.
@@ -71,6 +76,15 @@ pub(super) struct Rect {
     pub(super) height: f64,
 }
 
+impl Rect {
+    fn touches(&self, other: &Rect) -> bool {
+        self.x < other.x + other.width
+            && other.x < self.x + self.width
+            && self.y < other.y + other.height
+            && other.y < self.y + self.height
+    }
+}
+
 /// Reads a VRT file.
 ///
 /// # Errors
@@ -109,6 +123,7 @@ pub(super) fn parse(input: impl Read, folder: &Path) -> Result<Vrt> {
         },
         file_of: HashMap::new(),
         part_of: HashMap::new(),
+        size_of: HashMap::new(),
         masks: Vec::new(),
     };
     while let Some(element) = xml.child()? {
@@ -129,6 +144,7 @@ struct Parser<'a> {
     vrt: Vrt,
     file_of: HashMap<String, u32>,
     part_of: HashMap<PartKey, u32>,
+    size_of: HashMap<u32, [f64; 2]>,
     /// Files whose masks are in the `MaskBand`.
     masks: Vec<u32>,
 }
@@ -298,6 +314,18 @@ impl Parser<'_> {
         Ok(index)
     }
 
+    /// Columns and rows of a file, which its source does not state.
+    fn size_of(&mut self, file: u32) -> Result<[f64; 2]> {
+        if let Some(size) = self.size_of.get(&file) {
+            return Ok(*size);
+        }
+        let path = &self.vrt.files[file as usize];
+        let Size { width, height } = open_any(path, ReadOptions::default())?.size();
+        let size = [f64::from(width), f64::from(height)];
+        self.size_of.insert(file, size);
+        Ok(size)
+    }
+
     /// Adds what a source gives to band `index`; `last` is the part below it there.
     fn add<R: Read>(
         &mut self,
@@ -312,8 +340,9 @@ impl Parser<'_> {
             return Err(refuse(format!("{:?} as a SourceBand", short(text))));
         };
         let whole = |[width, height]: [f64; 2]| Rect { x: 0.0, y: 0.0, width, height };
-        let Some(src) = raw.src.or(raw.size.map(whole)) else {
-            return Err(refuse("a source without SrcRect and SourceProperties"));
+        let src = match raw.src.or(raw.size.map(whole)) {
+            Some(src) => src,
+            None => whole(self.size_of(file)?),
         };
         let Size { width, height } = self.vrt.size;
         let dst = raw.dst.unwrap_or(whole([f64::from(width), f64::from(height)]));
@@ -348,22 +377,26 @@ impl Parser<'_> {
     }
 
     fn finish<R: Read>(self, xml: &Xml<R>) -> Result<Vrt> {
-        let vrt = self.vrt;
+        let Parser { mut vrt, masks, .. } = self;
         if vrt.nodata.is_empty() {
             return Err(xml.fail("it has no bands"));
         }
-        let masked = |file: &u32| vrt.parts.iter().any(|part| part.file == *file && part.use_mask);
-        let mut masks = self.masks;
-        masks.sort_unstable();
-        masks.dedup();
-        // A scan of all parts for each mask would be slow for many; sets are not needed for few.
-        let honored: std::collections::HashSet<u32> =
-            vrt.parts.iter().filter(|part| part.use_mask).map(|part| part.file).collect();
-        let file_has =
-            |file: &u32| if masks.len() < 8 { masked(file) } else { honored.contains(file) };
-        if !masks.iter().all(file_has) {
-            return Err(refuse("a MaskBand over sources without UseMaskBand"));
+        let masks: HashSet<u32> = masks.into_iter().collect();
+        let plain: Vec<usize> = (0..vrt.parts.len())
+            .filter(|at| !vrt.parts[*at].use_mask && masks.contains(&vrt.parts[*at].file))
+            .collect();
+        // Of a part with nothing below it, pixels that a mask leaves out are what they are in a source whose
+        // mask counts: nothing. Over other parts they would hide those.
+        let lies_free = |at: usize| {
+            let part = &vrt.parts[at];
+            let free = |below: &Part| !below.dst.touches(&part.dst);
+            vrt.parts[..at].iter().all(free)
+                && part.bands.iter().flatten().all(|b| b.nodata.is_none())
+        };
+        if plain.len() > MOST_PLAIN || !plain.iter().all(|at| lies_free(*at)) {
+            return Err(refuse("a MaskBand over sources without UseMaskBand that lie over others"));
         }
+        plain.into_iter().for_each(|at| vrt.parts[at].use_mask = true);
         Ok(vrt)
     }
 }

@@ -15,8 +15,8 @@ use crate::tiff::layout::{Extent, Layout};
 use crate::tiff::packed;
 use crate::{with_dtype, with_raster};
 
-/// Decoded bytes of a block that are believed of any number of stored ones; beyond it, [`BOMB_RATIO`] for
-/// each: a hostile file of a few megabytes must not take hundreds of them.
+/// Decoded bytes of a block that are believed of any number of stored ones, if the memory budget says no more;
+/// beyond it, [`BOMB_RATIO`] for each: a hostile file of a few megabytes must not take hundreds of them.
 const BOMB_BYTES: u64 = 64 << 20;
 /// More than real pictures have in blocks that large. (Strips are not concerned: they are streamed.)
 const BOMB_RATIO: u64 = 32;
@@ -25,6 +25,9 @@ const BOMB_RATIO_PICTURE: u64 = 128;
 /// Raw bytes of a streamed strip that are believed of any number of stored ones; beyond it, as many for each
 /// as Deflate makes at most.
 const STREAM_BOMB_BYTES: u64 = 128 << 20;
+
+/// A block that is believed may take this share of a memory budget.
+const BUDGET_SHARE: u64 = 16;
 
 /// Bytes read at once from a strip.
 const INPUT_BYTES: usize = 128 * 1024;
@@ -36,6 +39,20 @@ pub struct Scratch {
     bytes: Vec<u8>,
     predictor: Vec<u8>,
     reversed: Vec<u8>,
+    /// Decoded bytes of a block that are believed of any number of stored ones; 64 MiB always are.
+    pub(crate) believed_bytes: u64,
+}
+
+impl Scratch {
+    /// Scratch memory for a run with a budget: a sixteenth of it is believed of a block.
+    pub fn for_budget(total_bytes: u64) -> Scratch {
+        Scratch { believed_bytes: believed_bytes(total_bytes), ..Scratch::default() }
+    }
+}
+
+/// Decoded bytes that are believed of a block of any length under a budget.
+pub(crate) fn believed_bytes(total_bytes: u64) -> u64 {
+    total_bytes / BUDGET_SHARE
 }
 
 /// The stored bytes of a block.
@@ -55,7 +72,8 @@ impl Layout {
     /// The result has [`Layout::decoded_size`] and all bands of the block, band after band.
     ///
     /// # Errors
-    /// [`FormatError::Codec`] or [`FormatError::BlockLength`] if the bytes are broken.
+    /// [`FormatError::Codec`] or [`FormatError::BlockLength`] if the bytes are broken;
+    /// [`FormatError::Expands`] if they would become more than is believed of so few.
     pub fn decode(
         &self,
         block: BlockId,
@@ -68,7 +86,7 @@ impl Layout {
         let bands = self.samples_in_block();
         let place = Place::Block(self.block_index(block.bx, block.by, block.plane));
         if let Stored::Bytes(bytes) = &stored {
-            self.check_ratio(bytes.len(), size).in_place(place)?;
+            self.check_ratio(bytes.len(), size, scratch.believed_bytes).in_place(place)?;
         }
         let mut raster = match recycled {
             Some(raster) if raster.dtype() == self.dtype => raster,
@@ -94,8 +112,9 @@ impl Layout {
         Ok(raster)
     }
 
-    /// Fails before anything is allocated if so few bytes cannot make so many: a bomb, or a lying tag.
-    fn check_ratio(&self, stored: usize, size: Size) -> Result<()> {
+    /// Fails before anything is allocated if so few bytes cannot make so many, or hardly do: a lying tag, or a
+    /// bomb.
+    fn check_ratio(&self, stored: usize, size: Size, believed_bytes: u64) -> Result<()> {
         // The most that one byte can become. Deflate: 258 bytes from 2 bits; LZW: the longest string
         // of a full table from 12 bits; Zstandard: 128 KiB from a block of 4 bytes, which is as much as
         // any. Raw blocks are measured when the file is opened.
@@ -114,8 +133,13 @@ impl Layout {
             Compression::Jpeg | Compression::WebP => BOMB_RATIO_PICTURE,
             _ => BOMB_RATIO,
         };
-        let is_bomb = decoded > BOMB_BYTES + stored_bytes.saturating_mul(ratio);
-        if is_bomb || (stored_bytes + 16).saturating_mul(most) < raw {
+        if decoded
+            > BOMB_BYTES.max(believed_bytes).saturating_add(stored_bytes.saturating_mul(ratio))
+        {
+            let enough = decoded.saturating_mul(BUDGET_SHARE);
+            return Err(FormatError::Expands { stored: stored_bytes, decoded, enough }.into());
+        }
+        if (stored_bytes + 16).saturating_mul(most) < raw {
             let (codec, reason) = (self.compression.name(), format!("{stored} bytes for {raw}"));
             return Err(FormatError::Codec { codec, reason }.into());
         }
@@ -188,7 +212,7 @@ impl Layout {
         samples: &mut [T],
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let Scratch { decoder, bytes, predictor: planes, reversed } = scratch;
+        let Scratch { decoder, bytes, predictor: planes, reversed, .. } = scratch;
         let none = Params::default();
         let params = self.params.as_deref().unwrap_or(&none);
         let stored = match stored {

@@ -18,7 +18,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use builder::{Codec, Geotiff};
 use reader::Picture;
+
+/// What [`TestEnv::write_noise`] writes.
+pub(crate) const NOISE: [&str; 4] = ["a.tif", "b.tif", "c.tif", "d.tif"];
 
 /// No run of a test may take longer; a hanging program fails its test instead of the whole job.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -88,6 +92,18 @@ impl TestEnv {
         reader::read(&self.path(name)).expect("the output is a right TIFF")
     }
 
+    /// Writes `a.tif` to `d.tif`: noise of two bands, which no codec can shorten, overlapping by a tenth or more;
+    /// `change` has a last word on each.
+    pub(crate) fn write_noise(&self, side: usize, step: f64, change: impl Fn(&mut Geotiff)) {
+        for (index, name) in NOISE.iter().enumerate() {
+            let (col, row) = ((index % 2) as f64 * step, (index / 2) as f64 * step);
+            let mut picture = Geotiff::new(side, side, 2, index as u64).moved(col, row);
+            picture.codec = Codec::Deflate;
+            change(&mut picture);
+            picture.write(&self.path(name));
+        }
+    }
+
     /// Names in the temporary folder, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.dir.path())
@@ -100,6 +116,14 @@ impl TestEnv {
 }
 
 impl Run {
+    /// A number of the final event of `--json`.
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        let line = self.stdout.lines().last().expect("there is a final event");
+        let start = line.find(&format!("\"{name}\":")).expect("the event has it") + name.len() + 3;
+        let digits: String = line[start..].chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().expect("it is a number")
+    }
+
     /// The line that shows a bug of ours, if there is one.
     pub(crate) fn panicked(&self) -> Option<&str> {
         let bad = ["panicked", "internal error", "RUST_BACKTRACE"];

@@ -72,7 +72,7 @@ impl Painter<'_> {
 
     /// Paints one row in all bands of the canvas, from the sample at `at` of each plane.
     /// `limited`: `buffers.valid` already excludes some pixels.
-    pub(super) fn paint_row<T: Sample>(
+    fn paint_row<T: Sample>(
         &self,
         row: &Row<'_>,
         limited: bool,
@@ -145,7 +145,7 @@ impl Painter<'_> {
     }
 
     /// The samples of a row as the canvas takes them.
-    pub(super) fn row_of<'b, T: Sample>(
+    fn row_of<'b, T: Sample>(
         &self,
         content: Content,
         bands: &BandLookup<'b>,
@@ -178,7 +178,7 @@ impl Painter<'_> {
 
     /// Whether NaN of a source stays where nothing is valid: in a float output that has no other way to
     /// say so.
-    pub(super) fn keeps_nan<T: Sample>(&self, source: &Source) -> bool {
+    fn keeps_nan<T: Sample>(&self, source: &Source) -> bool {
         T::IS_FLOAT
             && source.dtype().is_float()
             && self.mosaic.nodata.is_none()
@@ -199,7 +199,7 @@ pub(super) enum Content {
 
 /// A row of a source's block on its way to the canvas.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a> {
+struct Row<'a> {
     id: u32,
     source: &'a Source,
     /// Whether nodata or NaN is looked for.
@@ -209,7 +209,7 @@ pub(super) struct Row<'a> {
 }
 
 /// Scratch memory for a row.
-pub(super) struct RowBuffers<'a, T> {
+struct RowBuffers<'a, T> {
     samples: &'a mut Vec<T>,
     /// Validity of the row before its samples are judged.
     valid: &'a mut Vec<u8>,
@@ -219,7 +219,7 @@ pub(super) struct RowBuffers<'a, T> {
 
 /// Judges pixels by all their bands but alpha: invalid where all are nodata, or where `any` is (SPEC
 /// §5.2).
-pub(super) fn judge_pixels(row: &Row<'_>, any: bool, valid: &mut [u8], other: &mut Vec<u8>) {
+fn judge_pixels(row: &Row<'_>, any: bool, valid: &mut [u8], other: &mut Vec<u8>) {
     other.clear();
     other.resize(valid.len() * 2, 0);
     let (some, own) = other.split_at_mut(valid.len());
@@ -263,7 +263,7 @@ impl<'a> BandLookup<'a> {
     }
 
     /// A colour of an index; black beyond the palette.
-    pub(super) fn color(&self, index: f64, color: u32) -> f64 {
+    fn color(&self, index: f64, color: u32) -> f64 {
         let count = self.colors.len() / 3;
         let index = index as usize;
         let inside = index < count;
@@ -272,7 +272,7 @@ impl<'a> BandLookup<'a> {
 }
 
 /// The colours that a source's indices stand for, where they are expanded.
-pub(super) fn colors(source: &Source) -> Vec<u8> {
+fn colors(source: &Source) -> Vec<u8> {
     let expands = source.view.as_ref().is_some_and(|view| view.expand_palette);
     match source.dataset.shared.color.palette.as_deref() {
         Some(palette) if expands => colors_of(palette),
@@ -281,7 +281,7 @@ pub(super) fn colors(source: &Source) -> Vec<u8> {
 }
 
 /// Colours of 16 bits to 8. Some writers leave the upper byte of all of them empty.
-pub(super) fn colors_of(palette: &[u16]) -> Vec<u8> {
+fn colors_of(palette: &[u16]) -> Vec<u8> {
     let narrow = palette.iter().all(|value| *value < 256);
     palette.iter().map(|value| if narrow { *value as u8 } else { (*value >> 8) as u8 }).collect()
 }
