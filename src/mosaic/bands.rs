@@ -195,7 +195,7 @@ fn share_alpha(sources: &mut [Source], views: &mut Views) -> Result<()> {
     };
     let model = sources.iter().find_map(|source| Some((source.bands(), own_alpha(source)?)));
     let Some((count, alpha)) = model else {
-        let hint = "pass --bands, e.g. --bands 1,2,3, to take the same ones of each";
+        let hint = "pass --bands to take the same ones of each, e.g. --bands 1";
         return match sources.iter().find(|source| source.bands() != first.bands()) {
             Some(other) => {
                 Err(mismatch("the number of bands", first.bands(), other.bands(), other, hint))
@@ -212,7 +212,7 @@ fn share_alpha(sources: &mut [Source], views: &mut Views) -> Result<()> {
         let mut bands: Vec<Option<u32>> =
             (0..source.bands()).filter(|band| Some(*band) != own).map(Some).collect();
         if bands.len() + 1 != count as usize {
-            let hint = "pass --bands, e.g. --bands 1,2,3, to take the same ones of each";
+            let hint = "pass --bands to take the same ones of each, e.g. --bands 1";
             let what = "the number of bands besides alpha";
             return Err(mismatch(what, count - 1, bands.len(), source, hint));
         }

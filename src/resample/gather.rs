@@ -284,22 +284,23 @@ struct PlaceTaps {
 }
 
 impl RowTaps {
-    /// Finds the taps of a point kernel at `places` in the window of `patch`. If its validity is that of
-    /// all bands (`shared`), places that are invalid have none.
+    /// Finds the taps of a point kernel at those `places` that are `wanted` in the window of `patch`. If its
+    /// validity is that of all bands (`shared`), places that are invalid have none.
     pub fn fill<P: Sample>(
         &mut self,
         kernel: Kernel,
         patch: &Patch<'_, P>,
         places: &[Place],
+        wanted: &[bool],
         shared: bool,
     ) {
         self.taps.clear();
         self.weights.clear();
-        for place in places {
+        for (place, wanted) in places.iter().zip(wanted) {
             let start = self.weights.len();
             let mut taps = PlaceTaps { index: 0, start, columns: 0, rows: 0 };
             let [col, row] = place.nearest();
-            let wanted = !shared || patch.get(col, row).is_some();
+            let wanted = *wanted && (!shared || patch.get(col, row).is_some());
             if wanted && place.u.is_finite() && place.v.is_finite() {
                 let scale = place.scale();
                 let weights = &mut self.weights;

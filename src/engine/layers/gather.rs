@@ -73,8 +73,19 @@ impl<P: Sample> LayerWorker<P> {
     ) {
         let (mosaic, planes, width) = (task.mosaic(), task.planes(), part.width as usize);
         let carries = task.carries_weights();
-        let RowScratch { valid, values, weights, covered, places, typed, whole, spots, .. } =
-            &mut self.row;
+        let RowScratch {
+            valid,
+            values,
+            weights,
+            covered,
+            places,
+            typed,
+            whole,
+            spots,
+            ready,
+            rest,
+            ..
+        } = &mut self.row;
         mosaic.places(task.layer, part, part.row + row, &mut self.warp, places);
         covered.clear();
         // A point kernel looks at the pixel under the centre anyway.
@@ -100,48 +111,42 @@ impl<P: Sample> LayerWorker<P> {
             let frame = [left, top];
             self.origins.gather(mosaic.kernel, canvas, frame, places, axes, gatherer);
         }
-        if !on_axes && planes == 1 && (nearest || mosaic.kernel == Kernel::Bilinear) && !carries {
-            spots.clear();
-            let patch = view.patch(&canvas.samples[..pixels], 0);
-            for (x, place) in places.iter_mut().enumerate() {
-                let Some((spot, [under, first])) = Spot::new(x, place) else { continue };
-                let (at, count) = if nearest { (under, [1, 1]) } else { (first, [2, 2]) };
-                let fits = nearest || spot.is_plain(place);
-                if fits
-                    && patch.get(under[0], under[1]).is_some()
-                    && let Some(start) = view.all_valid(at, count)
-                {
-                    spots.push(Spot { start, ..spot });
-                    valid[x] = 1;
-                    // Done with it.
-                    covered[x] = false;
-                    place.u = f64::NAN;
-                }
-            }
-            for band in 0..bands {
-                let samples = &canvas.samples[band * pixels..][..pixels];
-                if nearest {
-                    let row = &mut typed[band * width..(band + 1) * width];
-                    spots.iter().for_each(|spot| row[spot.x] = samples[spot.start]);
-                } else {
-                    let row = &mut values[band * width..(band + 1) * width];
-                    spots.iter().for_each(|spot| row[spot.x] = spot.blend(samples, stride));
+        spots.clear();
+        if !on_axes && !carries && (nearest || mosaic.kernel == Kernel::Bilinear) {
+            for (x, (place, covered)) in places.iter().zip(covered.iter_mut()).enumerate() {
+                if let Some(spot) = Spot::new(x, place, nearest, &view) {
+                    spots.push(spot);
+                    *covered = false;
                 }
             }
         }
         let points = !nearest && !area && !on_axes && covered.contains(&true);
         if points {
             let patch = view.patch(&canvas.samples[..pixels], 0);
-            self.row_taps.fill(mosaic.kernel, &patch, places, planes == 1);
+            self.row_taps.fill(mosaic.kernel, &patch, places, covered, planes == 1);
         }
         for band in 0..bands {
             let plane = if planes == 1 { 0 } else { band };
-            let patch = view.patch(&canvas.samples[band * pixels..][..pixels], plane);
-            if points && (planes > 1 || band == 0) {
-                whole.clear();
-                whole.extend((0..width).map(|x| self.row_taps.is_whole(x, &patch)));
+            let samples = &canvas.samples[band * pixels..][..pixels];
+            let patch = view.patch(samples, plane);
+            let range = band * width..(band + 1) * width;
+            if planes > 1 || band == 0 {
+                let marks = &mut valid[plane * width..][..width];
+                view.sort_spots(spots, plane, nearest, marks, ready, rest);
+                if points {
+                    whole.clear();
+                    whole.extend((0..width).map(|x| self.row_taps.is_whole(x, &patch)));
+                }
             }
-            for x in (0..width).filter(|x| covered[*x]) {
+            if nearest {
+                let row = &mut typed[range.clone()];
+                ready.iter().for_each(|spot| row[spot.x] = samples[spot.under]);
+            } else {
+                let row = &mut values[range.clone()];
+                ready.iter().for_each(|spot| row[spot.x] = spot.blend(samples, stride));
+            }
+            let others = (0..width).filter(|x| covered[*x]);
+            for x in others.chain(rest.iter().copied()) {
                 if nearest {
                     let [col, row] = places[x].nearest();
                     let Some(sample) = patch.get(col, row) else { continue };
@@ -189,21 +194,23 @@ impl<P: Sample> LayerWorker<P> {
     }
 }
 
-/// Where one pixel of a row takes its sample, or its four.
+/// Where one pixel of a row takes its sample, or its four, all of which lie in the composite.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spot {
     /// Column in the row.
     x: usize,
-    /// Index of the first sample.
+    /// Index of the sample under the centre.
+    under: usize,
+    /// Index of the first of four.
     start: usize,
     /// Weights of the second column and row.
     fraction: [f64; 2],
 }
 
 impl Spot {
-    /// The spot, the pixel under the place's centre, and the first of four pixels about it; `None` if the place is
-    /// nowhere. Positions are whole 2^-20 px, so all of this is exact.
-    fn new(x: usize, place: &Place) -> Option<(Spot, [[i64; 2]; 2])> {
+    /// The spot of a place; `None` if it is nowhere, its samples are not all at hand, or a bilinear kernel is stretched
+    /// there or has fewer taps than four. Positions are whole 2^-20 px, so all of this is exact.
+    fn new(x: usize, place: &Place, nearest: bool, view: &View<'_>) -> Option<Spot> {
         const BITS: u32 = 20;
         const STEPS: f64 = (1u32 << BITS) as f64;
         const HALF: i64 = 1 << (BITS - 1);
@@ -213,18 +220,20 @@ impl Spot {
             return None;
         }
         let ticks = ticks.map(|t| (t + 0.5f64.copysign(t)) as i64);
-        let first = ticks.map(|t| (t - HALF) >> BITS);
+        let under = view.index(ticks.map(|t| t >> BITS), [1, 1])?;
+        if nearest {
+            return Some(Spot { x, under, start: under, fraction: [0.0; 2] });
+        }
         let fraction = ticks.map(|t| ((t - HALF) & (2 * HALF - 1)) as f64 / STEPS);
-        Some((Spot { x, start: 0, fraction }, [ticks.map(|t| t >> BITS), first]))
-    }
-
-    /// Whether a bilinear kernel is not stretched here and has four taps.
-    fn is_plain(&self, place: &Place) -> bool {
         let [ux, uy, vx, vy] = place.jacobian;
         // A little less: whatever is taken as plain here is not stretched by `RowTaps` either.
         const MOST: f64 = LEAST_STRETCH * LEAST_STRETCH - 1e-9;
         let plain = ux * ux + uy * uy <= MOST && vx * vx + vy * vy <= MOST;
-        plain && self.fraction[0] > 0.0 && self.fraction[1] > 0.0
+        if !plain || fraction.contains(&0.0) {
+            return None;
+        }
+        let start = view.index(ticks.map(|t| (t - HALF) >> BITS), [2, 2])?;
+        Some(Spot { x, under, start, fraction })
     }
 
     /// Bilinear, with the arithmetic of `RowTaps::value`.
@@ -246,16 +255,39 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Index of the first of some taps if all of them are in the composite and valid, in its first plane.
-    fn all_valid(&self, [col, row]: [i64; 2], [cols, rows]: [usize; 2]) -> Option<usize> {
+    /// Index of the first of some taps if all of them are in the composite.
+    fn index(&self, [col, row]: [i64; 2], [cols, rows]: [usize; 2]) -> Option<usize> {
         let x = usize::try_from(col - self.left).ok()?;
         let y = usize::try_from(row - self.top).ok()?;
-        if x + cols > self.stride || y + rows > self.height {
-            return None;
+        (x + cols <= self.stride && y + rows <= self.height).then(|| y * self.stride + x)
+    }
+
+    /// Which spots have all their samples in a plane of validity, and which columns need a closer look; of the others
+    /// the sample under the centre is invalid. Marks the columns of the former as valid.
+    fn sort_spots(
+        &self,
+        spots: &[Spot],
+        plane: usize,
+        nearest: bool,
+        marks: &mut [u8],
+        ready: &mut Vec<Spot>,
+        rest: &mut Vec<usize>,
+    ) {
+        let pixels = self.stride * self.height;
+        let valid = &self.canvas_valid[plane * pixels..][..pixels];
+        ready.clear();
+        rest.clear();
+        for spot in spots.iter().filter(|spot| valid[spot.under] != 0) {
+            let (upper, lower) = (spot.start, spot.start + self.stride);
+            let whole =
+                nearest || (valid[upper..upper + 2] == [1, 1] && valid[lower..lower + 2] == [1, 1]);
+            if whole {
+                marks[spot.x] = 1;
+                ready.push(*spot);
+            } else {
+                rest.push(spot.x);
+            }
         }
-        let start = y * self.stride + x;
-        let is_valid = |at: usize| self.canvas_valid[at..at + cols].iter().all(|v| *v != 0);
-        (0..rows).all(|row| is_valid(start + row * self.stride)).then_some(start)
     }
 
     fn patch<S>(&self, samples: &'a [S], plane: usize) -> Patch<'a, S> {

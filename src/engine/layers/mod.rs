@@ -185,7 +185,10 @@ struct RowScratch<P> {
     /// A second row of validity, where bands have their own.
     spare: Vec<u8>,
     places: Vec<Place>,
+    /// Places whose samples are all at hand, those of them that are valid in a plane, and those that are not quite.
     spots: Vec<gather::Spot>,
+    ready: Vec<gather::Spot>,
+    rest: Vec<usize>,
     blank: Vec<P>,
     invalid: Vec<u8>,
 }
@@ -225,6 +228,8 @@ impl<P: Sample> LayerWorker<P> {
                 spare: Vec::new(),
                 places: Vec::new(),
                 spots: Vec::new(),
+                ready: Vec::new(),
+                rest: Vec::new(),
                 blank: Vec::new(),
                 invalid: Vec::new(),
             },
